@@ -1,0 +1,250 @@
+"""What a job may be told: one pydantic model per job, a docstring under every field.
+
+These models are the single definition behind the command line, `--help`, the JSON schema of the
+presets, and `config.yaml` in every run. They need no torch, so `--help` answers at once.
+
+    FinetuneConfig(data={"root": "runs/digits"}).train.epochs
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Freeze = Literal["none", "early", "most", "head", "gradual"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["constant", "step", "cosine", "warm_restarts", "plateau", "one_cycle"]
+Mix = Literal["none", "mixup", "cutmix", "both"]
+
+Auto = Literal["auto"]
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+# A name that becomes a folder: no separators, no leading dot, nothing a shell would mind.
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
+
+
+class Section(BaseModel):
+    """Base of every section: closed, frozen, described by its docstrings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DataSection(Section):
+    """Which images, and how they are read."""
+
+    root: str = Field(examples=["runs/digits/dataset"])
+    """Dataset folder written by jobs/pack.py."""
+    source: str | None = None
+    """Where to pack `data.root` from when it does not exist yet (the same words as jobs/pack.py source=)."""
+    shuffle_window_shards: Count = 16
+    """Samples are shuffled within a window of this many shards; the shards themselves are shuffled too."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Decoding threads per worker; 0 takes one per core of the worker."""
+    max_pixels: Count = 178_956_970
+    """Images with more pixels than this are refused before they are decoded."""
+
+
+class ModelSection(Section):
+    """Which network, and what it starts from."""
+
+    name: str = Field(default="resnet18", examples=["resnet18", "lenet5", "timm:convnext_atto"])
+    """A torchvision classification model, lenet5, mobilenet_v1, resnet8, resnet14, resnet20, timm:NAME, or
+    package.module:function."""
+    weights: str = Field(default="none", examples=["none", "default", "resnet18.safetensors"])
+    """none starts from random weights, default takes the library's pretrained ones (a download), FILE
+    takes a local .safetensors, .pth or .pt."""
+    image_size: Count | None = None
+    """Side of the square that the network sees; by default the network's own."""
+    channels: Literal["auto", 1, 3] = "auto"
+    """auto trains on one channel when every training image is grey and the weights do not ask for three."""
+
+
+class TrainSection(Section):
+    """How long, how large, how exact."""
+
+    epochs: Count = 10
+    """Passes over the training split."""
+    batch_size: Count = 64
+    """Images per step, over all workers together."""
+    freeze: Freeze = "none"
+    """Which part of the backbone stays as it is: none, early (the first 60 %), most (all but the last
+    stage), head (train the head alone), gradual (thaw from the head down)."""
+    precision: Precision = "fp32"
+    """Arithmetic of the forward pass; bf16 and fp16 use autocast."""
+    label_smoothing: Fraction = 0.0
+    """Share of the target spread over all classes."""
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of the gradient; none does not clip."""
+    channels_last: bool = True
+    """Store images channel by channel within a pixel, which convolutions prefer."""
+    checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
+    """Write resumable state every so many steps; 0 writes it once per epoch."""
+
+
+class OptimSection(Section):
+    """How weights follow gradients."""
+
+    name: Optimizer = "adamw"
+    """Optimizer."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate, of the deepest group."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    """Decay of weights; biases and normalisation are left out."""
+    momentum: Fraction = 0.9
+    """Momentum of sgd."""
+    schedule: Schedule = "cosine"
+    """How the learning rate moves, step by step."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Linear warm-up before the schedule."""
+    min_lr: Annotated[float, Field(ge=0)] = 1e-6
+    """Where cosine, warm_restarts, plateau and one_cycle end."""
+    step_epochs: Count = 10
+    """step: epochs between two reductions."""
+    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """step and plateau: the learning rate is multiplied by this."""
+    plateau_patience: Annotated[int, Field(ge=0)] = 5
+    """plateau: epochs without a better validation loss before a reduction."""
+    restart_epochs: Count = 10
+    """warm_restarts: length of the first cycle; each next one is twice as long."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each group shallower than the head learns at this factor of the group above it."""
+
+
+class AugmentSection(Section):
+    """What training does to an image that evaluation does not."""
+
+    policy: str = Field(default="standard", examples=["none", "light", "standard", "strong", "trivial"])
+    """none, light (crop), standard (crop and flip), strong (crop, flip, colour, erasing), trivial,
+    randaugment, autoaugment, or package.module:function."""
+    mix: Mix = "none"
+    """Blend pairs of images and their labels within a batch."""
+    mix_alpha: Annotated[float, Field(gt=0)] = 1.0
+    """Parameter of the Beta distribution of the blend."""
+
+
+class RunSection(Section):
+    """Where it runs, and where the results go."""
+
+    name: FolderName | None = None
+    """Folder of this run under run.storage; by default the model and the time."""
+    storage: str = "runs"
+    """Folder that holds runs: local, or shared by all nodes."""
+    resume: FolderName | None = None
+    """Name of a run to go on with, at the exact step where it stopped."""
+    num_workers: Annotated[int, Field(ge=0)] | Auto = "auto"
+    """Data-parallel workers. auto: one per GPU, else one per node; 0 trains in this process without Ray."""
+    use_gpu: bool | Auto = "auto"
+    """auto uses GPUs when the cluster has any."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of initial weights, data order, augmentation and dropout."""
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """How often lost workers are started again, each time from the last state."""
+
+
+class FinetuneConfig(Section):
+    """Fine-tune a network on a packed dataset."""
+
+    data: DataSection
+    model: ModelSection = ModelSection()
+    train: TrainSection = TrainSection()
+    optim: OptimSection = OptimSection()
+    augment: AugmentSection = AugmentSection()
+    run: RunSection = RunSection()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.optim.min_lr > self.optim.lr:
+            raise ValueError(f"optim.min_lr={self.optim.min_lr:g} is above optim.lr={self.optim.lr:g}")
+        workers = self.run.num_workers
+        if isinstance(workers, int) and self.train.batch_size < workers:
+            raise ValueError(
+                f"train.batch_size={self.train.batch_size} is less than run.num_workers={workers}; "
+                "each worker needs an image per step"
+            )
+        return self
+
+
+class SplitSection(Section):
+    """Shares held back from training, drawn class by class."""
+
+    val: Fraction = 0.1
+    """Share of each class for validation (choosing the best epoch)."""
+    test: Fraction = 0.1
+    """Share of each class for the final measurement."""
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Self:
+        if self.val + self.test >= 1:
+            raise ValueError(
+                f"split.val={self.val:g} and split.test={self.test:g} leave nothing to train on"
+            )
+        return self
+
+
+class CsvSection(Section):
+    """Columns of a csv: source."""
+
+    image_column: str = "image"
+    """Column with the path of the image, absolute or relative to the CSV."""
+    label_column: str = "label"
+    """Column with the name of the class."""
+    split_column: str | None = None
+    """Column that says train, val or test; by default the split is drawn."""
+
+
+class PackConfig(Section):
+    """Pack labelled images into a dataset of WebDataset shards with an index."""
+
+    source: str = Field(examples=["imagefolder:photos"])
+    """imagefolder:DIR (DIR/class/*.jpg, or DIR/train/class/*.jpg …), csv:FILE, digits, or
+    torchvision:NAME:ROOT."""
+    out: str = Field(examples=["runs/photos/dataset"])
+    """Dataset folder to write; must not exist."""
+    resize: Count | None = None
+    """Store images with their shorter side at most this long; by default their bytes are kept."""
+    shard_size_mb: Annotated[float, Field(gt=0)] = 64.0
+    """Size of a shard, about."""
+    split: SplitSection = SplitSection()
+    """Ignored for splits that the source already has."""
+    csv: CsvSection = CsvSection()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the split and of the order within shards."""
+    num_workers: Annotated[int, Field(ge=0)] | Auto = "auto"
+    """Ray tasks at a time; 0 packs in this process, auto does so for small sources. The bytes are the same."""
+    max_bad_fraction: Fraction = 0.01
+    """More unreadable images than this share end the job; fewer are listed in quarantine.jsonl and left out."""
+    max_pixels: Count = 178_956_970
+    """Images with more pixels than this count as unreadable."""
+
+
+class EvaluateRunSection(Section):
+    """Where the evaluation runs."""
+
+    num_workers: Annotated[int, Field(ge=0)] | Auto = "auto"
+    """Workers that share the split. auto: one per GPU, else one per node; 0 evaluates in this process."""
+    use_gpu: bool | Auto = "auto"
+    """auto uses GPUs when the cluster has any."""
+
+
+class EvaluateDataSection(Section):
+    """Which images."""
+
+    root: str = Field(examples=["runs/digits/dataset"])
+    """Dataset folder written by jobs/pack.py."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Decoding threads per worker; 0 takes one per core of the worker."""
+
+
+class EvaluateConfig(Section):
+    """Measure a bundle on a split, every sample exactly once."""
+
+    bundle: str = Field(examples=["runs/digits/bundle"])
+    """Bundle folder written by jobs/finetune.py."""
+    data: EvaluateDataSection
+    split: str = "test"
+    """Split to measure."""
+    batch_size: Count = 64
+    """Images per forward pass."""
+    out: str | None = None
+    """Folder for the report; must not exist. By default runs/evaluations/ and a name with the time."""
+    run: EvaluateRunSection = EvaluateRunSection()

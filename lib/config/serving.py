@@ -1,0 +1,64 @@
+"""What an endpoint may be told: the words of `python -m serving` and `serve run serving.app:build`."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from lib.config.schema import Count, Section
+
+
+class HttpSection(Section):
+    """Where the endpoint listens."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Port to listen on."""
+
+
+class ServeSection(Section):
+    """How requests are batched, queued and scaled."""
+
+    max_batch_size: Count = 8
+    """Images in one forward pass, at most; the queue is drained, never waited for."""
+    max_queued: Count = 64
+    """Requests that may wait per replica; further ones are answered 429."""
+    request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """A request that takes longer is answered 504."""
+    min_replicas: Count = 1
+    """Replicas at rest."""
+    max_replicas: Count = 1
+    """Replicas under load."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Cores per replica; 0 takes all cores of the node."""
+    use_gpu: bool = False
+    """Run each replica on a GPU."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(
+                f"serve.min_replicas={self.min_replicas} is above serve.max_replicas={self.max_replicas}"
+            )
+        return self
+
+
+class LimitsSection(Section):
+    """What a request may bring."""
+
+    max_body_mb: Annotated[float, Field(gt=0)] = 20.0
+    """Largest body, in 10^6 bytes."""
+    max_pixels: Count = 50_000_000
+    """Largest image, width times height, read from its header before it is decoded."""
+    max_images: Count = 32
+    """Images in one request."""
+
+
+class ServeConfig(Section):
+    """Serve a bundle over HTTP."""
+
+    bundle: str = Field(examples=["runs/digits/bundle"])
+    """Bundle folder written by jobs/finetune.py."""
+    http: HttpSection = HttpSection()
+    serve: ServeSection = ServeSection()
+    limits: LimitsSection = LimitsSection()
