@@ -1,0 +1,1 @@
+"""Entry points: parse, build, run, say where the results are."""

@@ -1,0 +1,1 @@
+"""What a job may be told: models, presets, words, help. No torch."""

@@ -1,0 +1,1 @@
+"""Datasets on disk: pack, index, order, read, load."""

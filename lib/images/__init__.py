@@ -1,0 +1,1 @@
+"""Pictures: decode, preprocess, augment. No Ray, no files."""

@@ -1,0 +1,1 @@
+"""Networks by name, their depth groups, and what is frozen."""

@@ -1,0 +1,1 @@
+"""Bytes to probabilities, and what was right: no Ray."""

@@ -1,0 +1,1 @@
+"""One offline page and a model card from the numbers of a run."""

@@ -1,0 +1,1 @@
+"""The training run, from launch to bundle."""
