@@ -1,7 +1,7 @@
 """What a job says on the terminal: progress lines, the closing block, readable errors.
 
-    console.say("epoch 1/10  loss 0.31")
-    console.block("done", {"bundle": "/data/run/bundle", "next": "python -m serving bundle=…"})
+console.say("epoch 1/10  loss 0.31")
+console.block("done", {"bundle": "/data/run/bundle", "next": "python -m serving bundle=…"})
 """
 
 import sys

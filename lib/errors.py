@@ -1,6 +1,6 @@
 """The two errors a user may see, each a sentence and what to type next.
 
-    raise UserError("no dataset at runs/digits", "pack one: python jobs/pack.py source=digits out=runs/digits")
+raise UserError("no dataset at runs/digits", "pack one: python jobs/pack.py source=digits out=runs/digits")
 """
 
 

@@ -6,9 +6,10 @@ presets, and `config.yaml` in every run. They need no torch, so `--help` answers
     FinetuneConfig(data={"root": "runs/digits"}).train.epochs
 """
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Freeze = Literal["none", "early", "most", "head", "gradual"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -19,8 +20,16 @@ Mix = Literal["none", "mixup", "cutmix", "both"]
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-# A name that becomes a folder: no separators, no leading dot, nothing a shell would mind.
-FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
+
+
+def _folder_name(text: str) -> str:
+    """Accept a name that can be a folder: no separators, no leading dot, nothing a shell would mind."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", text):
+        raise ValueError(f"{text!r} cannot name a folder; use letters, digits, '.', '_' and '-'")
+    return text
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 
 
 class Section(BaseModel):
@@ -35,7 +44,7 @@ class DataSection(Section):
     root: str = Field(examples=["runs/digits/dataset"])
     """Dataset folder written by jobs/pack.py."""
     source: str | None = None
-    """Where to pack `data.root` from when it does not exist yet (the same words as jobs/pack.py source=)."""
+    """Where to pack `data.root` from when it does not exist yet; the same words as jobs/pack.py source=."""
     shuffle_window_shards: Count = 16
     """Samples are shuffled within a window of this many shards; the shards themselves are shuffled too."""
     threads: Annotated[int, Field(ge=0)] = 0
@@ -56,7 +65,8 @@ class ModelSection(Section):
     image_size: Count | None = None
     """Side of the square that the network sees; by default the network's own."""
     channels: Literal["auto", 1, 3] = "auto"
-    """auto trains on one channel when every training image is grey and the weights do not ask for three."""
+    """auto gives the network one channel when every picture of the dataset is grey; the first layer of
+    pretrained weights is summed over its channels then, which changes no answer."""
 
 
 class TrainSection(Section):
@@ -175,9 +185,7 @@ class SplitSection(Section):
     @model_validator(mode="after")
     def _leaves_something(self) -> Self:
         if self.val + self.test >= 1:
-            raise ValueError(
-                f"split.val={self.val:g} and split.test={self.test:g} leave nothing to train on"
-            )
+            raise ValueError(f"split.val={self.val:g} and split.test={self.test:g} leave nothing to train on")
         return self
 
 
@@ -210,9 +218,10 @@ class PackConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the split and of the order within shards."""
     num_workers: Annotated[int, Field(ge=0)] | Auto = "auto"
-    """Ray tasks at a time; 0 packs in this process, auto does so for small sources. The bytes are the same."""
+    """Ray tasks at a time; 0 packs in this process, auto does so for small sources. The bytes are equal."""
     max_bad_fraction: Fraction = 0.01
-    """More unreadable images than this share end the job; fewer are listed in quarantine.jsonl and left out."""
+    """More unreadable images than this share end the job; fewer are left out and listed in
+    quarantine.jsonl."""
     max_pixels: Count = 178_956_970
     """Images with more pixels than this count as unreadable."""
 

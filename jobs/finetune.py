@@ -1,0 +1,56 @@
+"""Fine-tune a network on a packed dataset, with data-parallel workers, and write a bundle.
+
+python jobs/finetune.py jobs/presets/digits.yaml
+python jobs/finetune.py data.root=runs/photos/dataset model.name=resnet18 model.weights=default
+"""
+
+import sys
+
+from lib.config.load import load, to_yaml
+from lib.config.paths import input_path
+from lib.config.schema import FinetuneConfig
+from lib.console import block, run_job, say
+from lib.train.resume import CONFIG, check_unchanged, resume_words
+
+
+def main() -> None:
+    description = "Fine-tune a network on a packed dataset, and write a bundle."
+    words = resume_words(sys.argv[1:])
+    loaded = load(FinetuneConfig, words, prog="python jobs/finetune.py", description=description)
+    config = loaded.config
+
+    # Only a real run waits for torch.
+    from lib.data.pack import pack_from
+    from lib.train.finish import read_result
+    from lib.train.launch import launch
+    from lib.train.plan import plan_run
+
+    if config.data.source is not None and not input_path(config.data.root).exists():
+        pack_from(config.data.source, config.data.root)
+    plan = plan_run(config)
+    stored = plan.folder / CONFIG
+    if config.run.resume is not None:
+        check_unchanged(plan.config, stored)
+    if loaded.dry_run:
+        say(to_yaml(plan.config))
+    for line in plan.lines():
+        say(line)
+    if loaded.dry_run:
+        return
+    result = read_result(plan.folder)
+    if result is None:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        stored.write_text(to_yaml(plan.config))
+        result = launch(plan)
+    split, metrics = list(result["metrics"].items())[-1]
+    rows = {
+        "accuracy": f"{metrics['accuracy']:.4f} on {metrics['num_samples']:.0f} images of {split}",
+        "bundle": result["bundle"],
+        "report": plan.folder / "report/index.html",
+        "next": f"python -m serving bundle={result['bundle']}",
+    }
+    block(f"run {plan.folder.name} is finished", rows)
+
+
+if __name__ == "__main__":
+    run_job(main)

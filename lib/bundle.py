@@ -1,0 +1,203 @@
+"""The bundle: a trained model with all that is needed to use it, as a folder without pickle.
+
+write_bundle(folder, BundleContent(model=…, classes=…, …))
+bundle = read_bundle(folder)
+model = bundle.build_model()          # in eval mode
+
+bundle.json  model.safetensors  config.yaml  golden/  report/  README.md
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lib import __version__
+from lib.errors import UserError
+from lib.images.spec import PreprocessSpec
+from lib.models.build import build_model
+
+FORMAT: Literal[1] = 1
+MANIFEST = "bundle.json"
+WEIGHTS = "model.safetensors"
+
+
+class BundleManifest(BaseModel):
+    """Contents of `bundle.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = FORMAT
+    manta_version: str
+    arch: str
+    arch_kwargs: dict[str, Any]
+    classes: list[str]
+    preprocess: dict[str, Any]
+    temperature: float = 1.0
+    metrics: dict[str, dict[str, float]]
+    dataset: dict[str, str]
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A picture and the probabilities [classes] that the model gave it: proof that a replica is right."""
+
+    data: bytes
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BundleContent:
+    """What goes into a bundle."""
+
+    model: nn.Module
+    arch: str
+    arch_kwargs: dict[str, Any]
+    classes: list[str]
+    preprocess: PreprocessSpec
+    metrics: dict[str, dict[str, float]]
+    dataset: dict[str, str]
+    golden: Golden
+    config_yaml: str
+    card: str
+    temperature: float = 1.0
+    write_report: Callable[[Path], object] | None = field(default=None, repr=False)
+    """Writes the report into the folder it is given."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk, its files checked against their checksums."""
+
+    path: Path
+    manifest: BundleManifest
+
+    @property
+    def arch(self) -> str:
+        """Name of the network."""
+        return self.manifest.arch
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, by index."""
+        return self.manifest.classes
+
+    @property
+    def preprocess(self) -> PreprocessSpec:
+        """How a picture becomes the network's input."""
+        return PreprocessSpec.from_dict(self.manifest.preprocess)
+
+    @property
+    def version(self) -> str:
+        """Twelve hexadecimal digits that change when any file of the bundle does."""
+        content = json.dumps(self.manifest.sha256, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    @property
+    def name(self) -> str:
+        """Name of the model: the run's folder, in which the bundle lies."""
+        path = self.path.resolve()
+        return path.parent.name if path.name == "bundle" else path.name
+
+    def build_model(self) -> nn.Module:
+        """Build the network with the bundle's weights, in eval mode."""
+        model = build_model(self.arch, **self.manifest.arch_kwargs)
+        model.load_state_dict(load_file(self.path / WEIGHTS))
+        return model.eval()
+
+    def golden(self) -> Golden:
+        """Read the golden picture and its probabilities."""
+        expected = json.loads((self.path / "golden/expected.json").read_text())
+        probabilities = np.array(expected["probabilities"], dtype=np.float32)
+        return Golden((self.path / "golden" / expected["image"]).read_bytes(), probabilities)
+
+
+def write_bundle(path: Path, content: BundleContent) -> Bundle:
+    """Write a bundle folder, complete or not at all.
+
+    Raises `UserError` if the folder exists.
+    """
+    if path.exists():
+        raise UserError(f"the bundle {path} exists", "choose another run.name, or remove it first")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
+    try:
+        save_file({name: t.contiguous() for name, t in content.model.state_dict().items()}, folder / WEIGHTS)
+        _write_golden(folder / "golden", content.golden)
+        (folder / "config.yaml").write_text(content.config_yaml)
+        (folder / "README.md").write_text(content.card)
+        if content.write_report is not None:
+            content.write_report(folder / "report")
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        manifest = BundleManifest(
+            manta_version=__version__,
+            arch=content.arch,
+            arch_kwargs=content.arch_kwargs,
+            classes=content.classes,
+            preprocess=content.preprocess.to_dict(),
+            temperature=content.temperature,
+            metrics=content.metrics,
+            dataset=content.dataset,
+            sha256={p.relative_to(folder).as_posix(): _sha256(p) for p in files},
+        )
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        folder.chmod(0o755)
+        folder.rename(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Bundle(path, manifest)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Open a bundle folder and check every file against its checksum.
+
+    Raises `UserError` if it is no bundle, has an unknown format, or a file is missing or has changed.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        what = f"it has no {MANIFEST}" if path.exists() else "no such folder"
+        raise UserError(f"{path} is not a bundle: {what}", "a run keeps its bundle in RUN/bundle")
+    try:
+        values = json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON: {error}", "restore the bundle") from None
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != FORMAT:
+        hint = "use the version of manta that wrote it"
+        raise UserError(f"{file} has format {found!r}; this version reads format {FORMAT}", hint)
+    try:
+        manifest = BundleManifest.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{file} is damaged: {where}: {first['msg']}", "restore the bundle") from None
+    for name, expected in manifest.sha256.items():
+        part = path / name
+        if not part.is_file():
+            raise UserError(f"the bundle {path} lacks {name}", "restore the bundle")
+        if _sha256(part) != expected:
+            raise UserError(f"{part} has changed since the bundle was written", "restore the bundle")
+    return Bundle(path, manifest)
+
+
+def _write_golden(folder: Path, golden: Golden) -> None:
+    folder.mkdir()
+    (folder / "image").write_bytes(golden.data)
+    expected = {"image": "image", "probabilities": [float(p) for p in golden.probabilities]}
+    (folder / "expected.json").write_text(json.dumps(expected) + "\n")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,89 @@
+"""`dataset.json`: the classes, the splits and the shards of a dataset, with a checksum of each.
+
+manifest = read_manifest(root)
+manifest.splits["train"].counts      # samples of each shard
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lib.errors import UserError
+
+FORMAT: Literal[1] = 1
+MANIFEST = "dataset.json"
+INDEX = "index.parquet"
+
+
+class Shard(BaseModel):
+    """One tar file; `path` is relative to the dataset."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    num_samples: int
+    size_bytes: int
+    sha256: str
+
+
+class Split(BaseModel):
+    """The shards of one split."""
+
+    model_config = ConfigDict(frozen=True)
+
+    num_samples: int
+    shards: list[Shard]
+
+    @property
+    def counts(self) -> list[int]:
+        """Samples of each shard."""
+        return [shard.num_samples for shard in self.shards]
+
+
+class Manifest(BaseModel):
+    """Contents of `dataset.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = FORMAT
+    classes: list[str]
+    splits: dict[str, Split]
+    source: str
+    digest: str
+    channels: Literal[1, 3]
+    """1 when every picture was grey."""
+
+
+def digest_of(classes: list[str], splits: dict[str, Split]) -> str:
+    """Identify the content of a dataset: its classes and the checksums of its shards, in order."""
+    content: dict[str, Any] = {name: [s.sha256 for s in split.shards] for name, split in splits.items()}
+    return hashlib.sha256(json.dumps([classes, content], sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Read `dataset.json` of a dataset folder.
+
+    Raises `UserError` if the folder is missing, is no dataset, or has an unknown format.
+    """
+    path = root / MANIFEST
+    if not path.is_file():
+        what = "no such folder" if not root.exists() else f"it has no {MANIFEST}"
+        hint = f"pack one: python jobs/pack.py source=imagefolder:DIR out={root}"
+        raise UserError(f"{root} is not a dataset: {what}", hint)
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}", "pack the dataset again") from None
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != FORMAT:
+        hint = "use the version of manta that wrote it, or pack the dataset again"
+        raise UserError(f"{path} has format {found!r}; this version reads format {FORMAT}", hint)
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path} is damaged: {where}: {first['msg']}", "pack the dataset again") from None

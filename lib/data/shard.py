@@ -1,0 +1,111 @@
+"""Write one shard: pictures are decoded once to prove that they can be, and stored as they are.
+
+result = write_shard(plan, source, keys, folder, resize=None, max_pixels=MAX_PIXELS)
+result.shard, result.rows, result.bad
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from webdataset import TarWriter
+
+from lib.data.index import LABEL_EXTENSION, Row, scan_tar
+from lib.data.manifest import Shard
+from lib.data.sources import Source
+from lib.data.split import ShardPlan
+from lib.images.decode import ImageError, decode, is_grey, open_image
+
+# Formats that are stored byte for byte; all others become PNG, which loses nothing.
+_STORED = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A picture that was left out."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """A finished shard: its manifest entry, its samples, their (width, height), and what was left out."""
+
+    split: str
+    shard: Shard
+    rows: list[Row]
+    sizes: list[tuple[int, int]]
+    grey: bool
+    bad: list[Bad]
+
+
+def write_shard(
+    plan: ShardPlan, source: Source, keys: list[str], folder: Path, *, resize: int | None, max_pixels: int
+) -> Written:
+    """Write one tar file of a plan below `folder`; the bytes depend on the plan and the pictures alone."""
+    path = folder / plan.path
+    sizes, grey, bad = [], True, []
+    with path.open("wb") as stream:
+        # Times and owners would make the same pictures different bytes.
+        tar = TarWriter(stream, encoder=False, mtime=0, user="", group="", format="PAX_FORMAT")
+        for number in plan.items:
+            item = source.items[number]
+            try:
+                data, extension, size, is_item_grey = _stored(source, number, resize, max_pixels)
+            except ImageError as error:
+                bad.append(Bad(keys[number], error.problem))
+                continue
+            except OSError as error:
+                bad.append(Bad(keys[number], f"cannot be read: {error.strerror}"))
+                continue
+            label = str(item.label).encode()
+            tar.write({"__key__": keys[number], extension: data, LABEL_EXTENSION: label})
+            sizes.append(size)
+            grey = grey and is_item_grey
+        tar.close()
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    rows = scan_tar(path)
+    entry = Shard(path=plan.path, num_samples=len(rows), size_bytes=path.stat().st_size, sha256=digest)
+    return Written(plan.split, entry, rows, sizes, grey, bad)
+
+
+def _stored(
+    source: Source, number: int, resize: int | None, max_pixels: int
+) -> tuple[bytes, str, tuple[int, int], bool]:
+    """Return the bytes to store, their extension, (width, height), and whether the picture is grey."""
+    data, _ = source.read(number)
+    header = open_image(data, max_pixels)
+    grey = is_grey(header)
+    image = decode(data, 1 if grey else 3, max_pixels)
+    small = resize is not None and min(image.size) > resize
+    if header.format in _STORED and not small:
+        return data, _STORED[header.format], header.size, grey
+    if small:
+        assert resize is not None
+        scale = resize / min(image.size)
+        image = image.resize(
+            (round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC
+        )
+    stream = io.BytesIO()
+    if header.format == "JPEG":
+        image.save(stream, "JPEG", quality=_JPEG_QUALITY)
+        return stream.getvalue(), "jpg", image.size, grey
+    image.save(stream, "PNG")
+    return stream.getvalue(), "png", image.size, grey
+
+
+def unique_keys(source: Source) -> list[str]:
+    """Return a key for each item that WebDataset reads back: no dots, and no key twice."""
+    seen: dict[str, int] = {}
+    keys = []
+    for item in source.items:
+        key = "/".join(part for part in item.key.replace(".", "_").split("/") if part)
+        count = seen.get(key, 0)
+        seen[key] = count + 1
+        keys.append(f"{key}_{count + 1}" if count else key)
+    return keys

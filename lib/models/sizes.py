@@ -1,0 +1,119 @@
+"""Whether a network works at an image size, found on the meta device: no memory, no arithmetic.
+
+    skeleton = build_skeleton("vgg16", num_classes=10, channels=3, image_size=224)   # shapes only
+    check_image_size(model, "vgg16", num_classes=10, channels=3, image_size=16)      # UserError
+
+A skeleton has every module, parameter and buffer of the network on the meta device: good for counting,
+grouping and shape checks.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+
+from lib.errors import UserError
+from lib.models.head import aux_paths, head_outputs, split_outputs
+from lib.models.registry import find_builder, is_custom
+
+# Sizes that are tried for the hint when a network does not work at the one that was asked for.
+USUAL_SIZES = (28, 32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 384, 448, 512)
+
+# What initialisation does to a tensor in place.
+FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "erfinv_", "mul_", "add_", "clamp_"})
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    """Parameters start as `torch.empty`: put those, and only those, on the meta device.
+
+    `with torch.device("meta")` would also take the small tensors that builders compute with (RegNet
+    derives its widths from `torch.arange`). Random initialisation of what has no memory is left out: it
+    is half of the time.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.empty and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        if getattr(func, "__name__", "") in FILLS and args and args[0].is_meta:
+            return args[0]
+        return func(*args, **kwargs)
+
+
+def build_skeleton(name: str, num_classes: int, *, channels: int = 3, image_size: int = 224) -> nn.Module:
+    """The network without weights, on the meta device, in train mode; own code is built for real first."""
+    builder = find_builder(name)
+    if is_custom(name):
+        return builder(num_classes=num_classes, channels=channels, image_size=image_size).to("meta")
+    with _EmptyOnMeta():
+        model = builder(num_classes=num_classes, channels=channels, image_size=image_size)
+    return model.to("meta")
+
+
+def check_image_size(
+    model: nn.Module, name: str, *, num_classes: int, channels: int, image_size: int
+) -> None:
+    """UserError unless `model` maps [b, channels, image_size, image_size] to [b, num_classes].
+
+    Networks with auxiliary heads are checked in train mode too, since those need larger images. Own code
+    may hold tensors that are no buffers, so it runs for real, on one black image.
+    """
+    modes = {module: module.training for module in model.modules()}
+    try:
+        problem = _problem(model, is_custom(name), num_classes, channels, image_size)
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    if problem:
+        hint = "" if is_custom(name) else _smallest_hint(name, channels, image_size)
+        raise UserError(
+            f"{name} cannot work at image_size={image_size}, channels={channels}: {problem}", hint
+        )
+    if head_outputs(model) != num_classes:
+        raise UserError(
+            f"{name}: its last Linear or Conv2d has {head_outputs(model)} outputs for {num_classes} classes",
+            "register the classifier last (see lib/models/head.py)",
+        )
+
+
+def _problem(model: nn.Module, for_real: bool, num_classes: int, channels: int, image_size: int) -> str:
+    """What is wrong with the forward pass, in a sentence; empty if nothing is."""
+    tensors: dict[str, Tensor] = {}
+    if not for_real:
+        named = (*model.named_parameters(), *model.named_buffers())
+        tensors = {key: tensor.detach().to("meta") for key, tensor in named}
+    images = torch.zeros(2, channels, image_size, image_size, device=None if for_real else "meta")
+    try:
+        with torch.inference_mode():
+            outputs = [functional_call(model.eval(), tensors, (images[:1],))]
+            if aux_paths(model) and not for_real:
+                outputs.append(functional_call(model.train(), tensors, (images,)))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        return str(error).strip().split("\n")[0]
+    for output in outputs:
+        if not isinstance(output, Tensor | tuple):
+            return f"its forward returns {type(output).__name__}, not logits"
+        logits, _ = split_outputs(output)
+        if logits.ndim != 2 or logits.shape[1] != num_classes:
+            return f"its forward returns {list(logits.shape)}, not [images, {num_classes}]"
+    return ""
+
+
+def _smallest_hint(name: str, channels: int, image_size: int) -> str:
+    for size in USUAL_SIZES:
+        if size > image_size and _works(name, channels, size):
+            return f"{name} works at {size} px: model.image_size={size}"
+    return ""
+
+
+def _works(name: str, channels: int, image_size: int) -> bool:
+    try:
+        skeleton = build_skeleton(name, 2, channels=channels, image_size=image_size)
+    except UserError:
+        return False
+    return not _problem(skeleton, False, 2, channels, image_size)

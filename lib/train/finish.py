@@ -1,0 +1,129 @@
+"""From the best weights to what a run leaves behind: metrics of every split, the bundle, the report.
+
+result = finish(trainer)            # on every worker; worker 0 writes
+"""
+
+import json
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib.bundle import BundleContent, Golden, write_bundle
+from lib.config.yaml_write import to_yaml
+from lib.data.dataset import Samples
+from lib.errors import UserError
+from lib.images.preprocess import prepare
+from lib.metrics import Outcomes, per_class, summarise
+from lib.predict.predictor import probabilities_of
+from lib.report.card import model_card
+from lib.report.html import write_report
+from lib.report.run import build_report
+from lib.train.loop import Trainer
+from lib.train.state import load_best
+
+RESULT = "result.json"
+
+
+def finish(trainer: Trainer) -> dict[str, Any]:
+    """Measure the best model on val and test, write bundle, report and `result.json`; return the result."""
+    plan = trainer.plan
+    best = trainer.state.best_epoch
+    trainer.model.load_state_dict(load_best(plan.state_folder, best))
+    splits = [name for name in plan.dataset.manifest.splits if name != "train"] or ["train"]
+    outcomes = {split: trainer.outcomes(split) for split in splits}
+    classes = plan.dataset.classes
+    metrics = {split: summarise(found, len(classes)) for split, found in outcomes.items()}
+    result = {"bundle": str(plan.folder / "bundle"), "metrics": metrics, "best_epoch": best}
+    if trainer.world.rank == 0:
+        _write(trainer, outcomes, metrics, result)
+    trainer.world.wait()
+    return result
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Read the result of a finished run, or None if it has not finished."""
+    path = folder / RESULT
+    if not path.is_file():
+        return None
+    try:
+        result: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}", "remove it to finish the run again") from None
+    return result
+
+
+def _write(
+    trainer: Trainer,
+    outcomes: dict[str, Outcomes],
+    metrics: dict[str, dict[str, float]],
+    result: dict[str, Any],
+) -> None:
+    plan, config = trainer.plan, trainer.config
+    shown = list(outcomes)[-1]
+    classes = plan.dataset.classes
+    samples = plan.dataset.samples(shown)
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    report = build_report(
+        plan.folder.name,
+        classes,
+        metrics,
+        outcomes[shown],
+        samples,
+        summary={
+            "model": config.model.name,
+            "parameters": f"{parameters:,}",
+            "weights": config.model.weights,
+            "dataset": str(plan.dataset.root),
+            "training images": f"{plan.dataset.manifest.splits['train'].num_samples:,}",
+            "best epoch": f"{trainer.state.best_epoch} of {config.train.epochs}",
+            "workers": f"{trainer.world.size} on {trainer.world.device.type} ({platform.machine()})",
+        },
+        history=trainer.state.history,
+        next_steps=[f"python -m serving bundle={plan.folder / 'bundle'}"],
+    )
+    card = model_card(
+        name=plan.folder.name,
+        arch=config.model.name,
+        classes=classes,
+        preprocess=plan.preprocess,
+        metrics=metrics,
+        dataset_digest=plan.dataset.manifest.digest,
+        training={
+            "weights at the start": config.model.weights,
+            "epochs": f"{trainer.state.best_epoch} of {config.train.epochs} (best by validation)",
+            "seed": config.run.seed,
+        },
+        rows=per_class(outcomes[shown], classes),
+    )
+    # The golden answer is that of the plain fp32 network on a CPU: what every replica must reproduce.
+    model = trainer.model.to(torch.device("cpu"), torch.float32).eval()
+    content = BundleContent(
+        model=model,
+        arch=config.model.name,
+        arch_kwargs=plan.arch_kwargs,
+        classes=classes,
+        preprocess=plan.preprocess,
+        metrics=metrics,
+        dataset={"digest": plan.dataset.manifest.digest, "source": plan.dataset.manifest.source},
+        golden=_golden(trainer, samples),
+        config_yaml=to_yaml(config),
+        card=card,
+        write_report=lambda folder: write_report(folder, report),
+    )
+    write_report(plan.folder / "report", report)
+    # Without a result, a bundle is what an interrupted end of this very run left.
+    shutil.rmtree(plan.folder / "bundle", ignore_errors=True)
+    write_bundle(plan.folder / "bundle", content)
+    temporary = plan.folder / f".{RESULT}.partial"
+    temporary.write_text(json.dumps(result, indent=1) + "\n")
+    temporary.replace(plan.folder / RESULT)
+    samples.close()
+
+
+def _golden(trainer: Trainer, samples: Samples) -> Golden:
+    data = samples.read(0)
+    spec = trainer.plan.preprocess
+    return Golden(data, probabilities_of(trainer.model, prepare(data, spec)[None], spec, 1.0)[0])

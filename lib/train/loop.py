@@ -1,0 +1,256 @@
+"""The training run, as one worker lives it: for each epoch, for each batch, step; validate; keep state.
+
+    model, state = train(plan, World(), say)
+
+All that decides a step is a function of (seed, epoch, step): which samples, how they are augmented, dropout
+and the learning rate. So a run that starts again from `state/` takes the very steps it would have taken.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+from torch.amp import GradScaler
+
+from lib.data.dataset import Samples
+from lib.data.loader import Batch, Loader
+from lib.data.order import EpochOrder, Ids, batch_bounds, mix, sample_seeds, share
+from lib.errors import RunError
+from lib.images.augment import train_transform
+from lib.images.mix import mix_batch
+from lib.images.preprocess import normalise, prepare
+from lib.metrics import Outcomes, summarise
+from lib.models.build import build_pretrained
+from lib.models.freeze import apply_freeze, set_train_mode
+from lib.predict.evaluate import evaluate
+from lib.train.optim import build_optimizer, set_learning_rate
+from lib.train.plan import RunPlan
+from lib.train.progress import Progress, duration
+from lib.train.schedules import learning_rate
+from lib.train.state import RunState, forget_worse, load_state, save_best, save_state
+from lib.train.step import StepSettings, train_step
+from lib.train.world import World
+
+Say = Callable[[str], None]
+
+
+class Trainer:
+    """A model in training and all that moves with it."""
+
+    def __init__(self, plan: RunPlan, world: World, say: Say) -> None:
+        config = plan.config
+        self.plan, self.config, self.world = plan, config, world
+        self.say = say if world.rank == 0 else lambda _: None
+        self.seed = config.run.seed
+        torch.manual_seed(self.seed)
+        built = build_pretrained(config.model.name, **plan.arch_kwargs, weights=config.model.weights)
+        layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
+        self.layout = layout
+        self.model: nn.Module = built.model.to(world.device, memory_format=layout)  # type: ignore[call-overload]
+        self.optimizer = build_optimizer(self.model, config.optim)
+        self.scaler = GradScaler(world.device.type, enabled=config.train.precision == "fp16")
+        self.settings = StepSettings(
+            precision=config.train.precision,
+            label_smoothing=config.train.label_smoothing,
+            gradient_clip=config.train.gradient_clip,
+            world_size=world.size,
+        )
+        self.train_samples = plan.dataset.samples("train")
+        self.train_loader = self._loader(self.train_samples, is_training=True)
+        self.state = self._restore()
+        if self.state.epoch == self.state.step == 0:
+            self.say(built.note)
+
+    def run(self) -> None:
+        """Train until the last epoch is finished; the best weights are then in `state/`."""
+        progress = Progress(
+            self.say,
+            epochs=self.config.train.epochs,
+            steps=self.plan.steps,
+            done_steps=self.state.epoch * self.plan.steps + self.state.step,
+        )
+        has_val = "val" in self.plan.dataset.manifest.splits
+        while self.state.epoch < self.config.train.epochs:
+            started = time.monotonic()
+            train_metrics = self._epoch(progress)
+            train_s = time.monotonic() - started
+            val = summarise(self.outcomes("val"), len(self.plan.dataset.classes)) if has_val else None
+            self._finish_epoch(train_metrics, val, train_s, time.monotonic() - started)
+
+    def outcomes(self, split: str) -> Outcomes:
+        """Evaluate the model on a split, every sample once; all workers get the whole table."""
+        samples = self.plan.dataset.samples(split)
+        loader = self._loader(samples, is_training=False)
+        self.world.agree_on_buffers(self.model)
+        self.model.eval()
+        part = evaluate(
+            self.model,
+            loader,
+            self.plan.preprocess,
+            num_classes=len(self.plan.dataset.classes),
+            num_samples=len(samples),
+            batch_size=max(1, self.config.train.batch_size // self.world.size),
+            rank=self.world.rank,
+            world_size=self.world.size,
+            device=self.world.device,
+        )
+        loader.close()
+        samples.close()
+        return self.world.gather(part)
+
+    def _epoch(self, progress: Progress) -> dict[str, float]:
+        """Take the remaining steps of the epoch; return loss and accuracy over all of its samples."""
+        state, train = self.state, self.config.train
+        freeze = apply_freeze(self.model, train.freeze, state.epoch, train.epochs)
+        set_train_mode(self.model, freeze)
+        model = self.world.wrap(self.model)
+        losses = [epoch["val"]["loss"] for epoch in state.history if "val" in epoch]
+        # Loss, correct and seen of this worker; what was done before a restart counts for worker 0.
+        sums = torch.zeros(3, dtype=torch.float64, device=self.world.device)
+        if self.world.rank == 0 and state.sums:
+            sums += torch.tensor(state.sums, dtype=torch.float64, device=self.world.device)
+        asked = time.monotonic()
+        for batch in self.train_loader.batches(self._batches(state.epoch, state.step)):
+            wait_s = time.monotonic() - asked
+            start, stop = batch_bounds(state.step, len(self.train_samples), train.batch_size)
+            at = state.epoch + state.step / self.plan.steps
+            set_learning_rate(self.optimizer, learning_rate(self.config.optim, train.epochs, at, losses))
+            loss, correct = self._step(model, batch, stop - start)
+            seen = torch.tensor(len(batch.ids), dtype=torch.float64)
+            sums += torch.stack([loss.double(), correct.double(), seen.to(loss.device)])
+            state.step += 1
+            progress.step(stop - start, wait_s)
+            if progress.is_due():
+                self._check_loss(float(loss), state.epoch)
+                progress.line(state.epoch, state.step - 1, float(loss) / len(batch.ids))
+            every = train.checkpoint_every_steps
+            if every and state.step % every == 0 and state.step < self.plan.steps:
+                self._save(sums)
+            asked = time.monotonic()
+        loss_sum, correct_sum, count = self.world.sum(sums).tolist()
+        self._check_loss(loss_sum, state.epoch)
+        assert count == len(self.train_samples), (count, len(self.train_samples))
+        return {"num_samples": count, "loss": loss_sum / count, "accuracy": correct_sum / count}
+
+    def _step(self, model: nn.Module, batch: Batch, global_count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        state, augment = self.state, self.config.augment
+        step_seed = mix(self.seed, state.epoch, state.step, self.world.rank)
+        # Dropout draws from torch's global generator: start it afresh at every step.
+        torch.manual_seed(step_seed)
+        images = normalise(batch.pixels.to(self.world.device, non_blocking=True), self.plan.preprocess)
+        targets = batch.labels.to(self.world.device, non_blocking=True)
+        if augment.mix != "none":
+            classes = len(self.plan.dataset.classes)
+            images, targets = mix_batch(
+                augment.mix, augment.mix_alpha, images, targets, num_classes=classes, seed=step_seed
+            )
+        return train_step(
+            model,
+            self.optimizer,
+            self.scaler,
+            images.contiguous(memory_format=self.layout),
+            targets,
+            global_count=global_count,
+            settings=self.settings,
+        )
+
+    def _batches(self, epoch: int, first_step: int) -> Iterator[tuple[Ids, list[int]]]:
+        """Yield this worker's share of every remaining batch of an epoch."""
+        order = EpochOrder(
+            self.train_samples.counts, self.seed, epoch, self.config.data.shuffle_window_shards
+        )
+        for step in range(first_step, self.plan.steps):
+            bounds = batch_bounds(step, order.num_samples, self.config.train.batch_size)
+            ids = order.take(*share(*bounds, self.world.rank, self.world.size))
+            yield ids, sample_seeds(ids, self.seed, epoch)
+
+    def _finish_epoch(
+        self, train: dict[str, float], val: dict[str, float] | None, train_s: float, epoch_s: float
+    ) -> None:
+        state = self.state
+        state.epoch, state.step, state.sums = state.epoch + 1, 0, []
+        record = {
+            "epoch": state.epoch,
+            "step": state.epoch * self.plan.steps,
+            "lr": self.optimizer.param_groups[-1]["lr"] / self.optimizer.param_groups[-1]["lr_scale"],
+            "images_per_s": round(len(self.train_samples) / train_s, 1),
+            "seconds": round(epoch_s, 2),
+            "train": train,
+        }
+        if val is not None:
+            record["val"] = val
+        state.history.append(record)
+        if _is_best(state.history):
+            state.best_epoch = state.epoch
+            if self.world.rank == 0:
+                save_best(self.plan.state_folder, state.epoch, self.model.state_dict())
+        self._save(None)
+        if self.world.rank == 0:
+            forget_worse(self.plan.state_folder, state.best_epoch)
+            lines = "".join(json.dumps(epoch) + "\n" for epoch in state.history)
+            (self.plan.folder / "metrics.jsonl").write_text(lines)
+        told = f"val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}" if val else "no val split"
+        best = "  best so far" if state.best_epoch == state.epoch else ""
+        self.say(
+            f"epoch {state.epoch}/{self.config.train.epochs} done in {duration(epoch_s)}  "
+            f"train loss {train['loss']:.4f} accuracy {train['accuracy']:.4f}  {told}{best}"
+        )
+
+    def _save(self, sums: torch.Tensor | None) -> None:
+        """Write resumable state, with the sums of an unfinished epoch."""
+        state = self.state
+        self.world.agree_on_buffers(self.model)
+        if sums is not None:
+            state.sums = self.world.sum(sums.clone()).tolist()
+        if self.world.rank == 0:
+            state.model = self.model.state_dict()
+            state.optimizer = self.optimizer.state_dict()
+            state.scaler = self.scaler.state_dict()
+            state.dataset_digest = self.plan.dataset.manifest.digest
+            state.world_size = self.world.size
+            save_state(self.plan.state_folder, state)
+
+    def _restore(self) -> RunState:
+        state = load_state(self.plan.state_folder, self.world.device)
+        if state is None:
+            return RunState()
+        dataset = self.plan.dataset
+        if state.dataset_digest != dataset.manifest.digest:
+            problem = f"the run {self.plan.folder.name} was trained on another dataset than {dataset.root}"
+            raise RunError(problem, "give the dataset it began with, or start a new run")
+        self.model.load_state_dict(state.model)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.scaler.load_state_dict(state.scaler)
+        self.say(f"going on from epoch {state.epoch + 1}, step {state.step}")
+        return state
+
+    def _loader(self, samples: Samples, *, is_training: bool) -> Loader:
+        spec, data = self.plan.preprocess, self.config.data
+        if is_training:
+            transform = train_transform(self.config.augment.policy, spec, data.max_pixels)
+        else:
+            transform = lambda content, _seed: prepare(content, spec, data.max_pixels)  # noqa: E731
+        return Loader(
+            samples,
+            transform,
+            (spec.channels, spec.image_size, spec.image_size),
+            threads=data.threads or self.world.threads,
+            pin_memory=self.world.device.type == "cuda",
+        )
+
+    def _check_loss(self, loss: float, epoch: int) -> None:
+        if not math.isfinite(loss):
+            raise RunError(
+                f"the loss became {loss} in epoch {epoch + 1}",
+                "lower optim.lr, add optim.warmup_epochs, or set train.gradient_clip=1.0; "
+                f"go on from the last state with run.resume={self.plan.folder.name}",
+            )
+
+
+def _is_best(history: list[dict[str, dict[str, float]]]) -> bool:
+    """Tell whether the last epoch has the best validation (accuracy, then loss); without one, the last is."""
+    scores = [(e["val"]["accuracy"], -e["val"]["loss"]) for e in history if "val" in e]
+    return not scores or scores[-1] > max(scores[:-1], default=(-math.inf, -math.inf))

@@ -1,0 +1,48 @@
+"""The optimizer, with a learning rate per depth of the network.
+
+optimizer = build_optimizer(model, config.optim)
+set_learning_rate(optimizer, 3e-4)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from lib.config.schema import OptimSection
+from lib.models.groups import depth_groups
+
+OPTIMIZERS: dict[str, Callable[[Any, OptimSection], Optimizer]] = {
+    "sgd": lambda groups, optim: SGD(
+        groups, lr=optim.lr, momentum=optim.momentum, nesterov=optim.momentum > 0
+    ),
+    "adam": lambda groups, optim: Adam(groups, lr=optim.lr),
+    "adamw": lambda groups, optim: AdamW(groups, lr=optim.lr),
+}
+
+
+def build_optimizer(model: nn.Module, optim: OptimSection) -> Optimizer:
+    """Return an optimizer over all parameters, frozen ones included (they have no gradient).
+
+    A depth group that lies g groups below the head learns at `layer_decay ** g` of the rate. Vectors
+    (biases, normalisation) are not decayed.
+    """
+    groups = []
+    depths = depth_groups(model)
+    for depth, group in enumerate(depths):
+        scale = optim.layer_decay ** (len(depths) - 1 - depth)
+        parameters = [model.get_parameter(name) for name in group.parameters]
+        for decay, chosen in (
+            (optim.weight_decay, [p for p in parameters if p.ndim > 1]),
+            (0.0, [p for p in parameters if p.ndim <= 1]),
+        ):
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": decay, "lr_scale": scale})
+    return OPTIMIZERS[optim.name](groups, optim)
+
+
+def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
+    """Set the rate of every group, scaled by its depth."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]

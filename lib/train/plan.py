@@ -1,0 +1,154 @@
+"""What a run will do, settled before anything starts: checked, printable, and sent to every worker.
+
+plan = plan_run(config)
+for line in plan.lines(): say(line)
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lib.config.paths import input_path, output_path
+from lib.config.schema import FinetuneConfig
+from lib.data.dataset import Dataset, open_dataset
+from lib.data.order import num_steps
+from lib.errors import UserError
+from lib.images.augment import train_transform
+from lib.images.spec import PreprocessSpec
+from lib.models.build import build_pretrained, check_weights
+from lib.models.defaults import default_preprocess
+from lib.models.freeze import freeze_table, suggest_freeze
+from lib.models.registry import check_model_name
+from lib.models.sizes import build_skeleton, check_image_size
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A resolved run."""
+
+    config: FinetuneConfig
+    folder: Path
+    dataset: Dataset
+    arch_kwargs: dict[str, Any]
+    preprocess: PreprocessSpec
+
+    @property
+    def state_folder(self) -> Path:
+        """Where resumable state is kept."""
+        return self.folder / "state"
+
+    @property
+    def counts(self) -> list[int]:
+        """Samples of each training shard."""
+        return self.dataset.manifest.splits["train"].counts
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch."""
+        return num_steps(sum(self.counts), self.config.train.batch_size)
+
+    def lines(self) -> list[str]:
+        """Describe the run for a person."""
+        config, spec = self.config, self.preprocess
+        splits = self.dataset.manifest.splits
+        sizes = ", ".join(f"{name} {split.num_samples:,}" for name, split in splits.items())
+        rows = freeze_table(build_skeleton(config.model.name, **self.arch_kwargs), config.train.freeze)
+        trained = sum(row.parameters for row in rows if row.trainable)
+        total = sum(row.parameters for row in rows)
+        lines = [
+            f"dataset   {self.dataset.root}: {len(self.dataset.classes)} classes; {sizes}",
+            f"model     {config.model.name}, weights {config.model.weights}, input {spec.channels} x "
+            f"{spec.image_size} x {spec.image_size}",
+            f"trainable {trained:,} of {total:,} parameters (train.freeze={config.train.freeze})",
+            *(f"          {row.name:<20} {row.parameters:>12,}  {_learns(row.first_epoch)}" for row in rows),
+            f"steps     {config.train.epochs} epochs of {self.steps} steps, up to "
+            f"{config.train.batch_size} images each",
+            f"optimizer {config.optim.name}, lr {config.optim.lr:g}, {config.optim.schedule}",
+            f"augment   {config.augment.policy}, mix {config.augment.mix}",
+            f"run       {self.folder}",
+        ]
+        pretrained = config.model.weights != "none"
+        suggested = suggest_freeze(splits["train"].num_samples)
+        if pretrained and suggested != config.train.freeze:
+            lines.append(
+                f"hint      with {splits['train'].num_samples:,} training images, "
+                f"train.freeze={suggested} is the usual choice for pretrained weights"
+            )
+        return lines
+
+
+def plan_run(config: FinetuneConfig) -> RunPlan:
+    """Check a configuration against the dataset and the network.
+
+    Raises `UserError` if the dataset, the network, its weights, or the run folder do not fit.
+    """
+    is_resumed = config.run.resume is not None
+    config = _named(config)
+    model = config.model
+    check_model_name(model.name)
+    check_weights(model.name, model.weights)
+    dataset = open_dataset(input_path(config.data.root))
+    _check_dataset(dataset, config)
+    channels = dataset.manifest.channels if model.channels == "auto" else model.channels
+    spec = _preprocess(config, channels)
+    arch_kwargs = {"num_classes": len(dataset.classes), "channels": channels, "image_size": spec.image_size}
+    train_transform(config.augment.policy, spec)
+    check_image_size(build_skeleton(model.name, **arch_kwargs), model.name, **arch_kwargs)
+    if model.weights not in ("none", "default"):
+        # Another network's file is found out here, not by every worker.
+        build_pretrained(model.name, **arch_kwargs, weights=model.weights)
+    return RunPlan(config, _folder(config, is_resumed=is_resumed), dataset, arch_kwargs, spec)
+
+
+def _preprocess(config: FinetuneConfig, channels: int) -> PreprocessSpec:
+    values = default_preprocess(config.model.name, config.model.weights, channels=channels)
+    size = config.model.image_size or values["image_size"]
+    # Keep the share of the picture that the network's own crop shows.
+    resize = round(size * values["resize_size"] / values["image_size"])
+    return PreprocessSpec(**values | {"image_size": size, "resize_size": resize, "channels": channels})
+
+
+def _named(config: FinetuneConfig) -> FinetuneConfig:
+    """Settle the name of the run and the place of its files: workers may run in another folder."""
+    model, run = config.model, config.run
+    kind = model.name.replace(":", "-").replace("/", "-")
+    name = run.resume or run.name or f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+    weights = model.weights if model.weights in ("none", "default") else str(input_path(model.weights))
+    return config.model_copy(
+        update={
+            "run": run.model_copy(update={"name": name, "resume": None}),
+            "model": model.model_copy(update={"weights": weights}),
+        }
+    )
+
+
+def _folder(config: FinetuneConfig, *, is_resumed: bool) -> Path:
+    name = config.run.name
+    assert name is not None
+    folder = output_path(config.run.storage) / name
+    if folder.exists() and not is_resumed:
+        raise UserError(
+            f"the run {name} exists: {folder}",
+            f"go on with it: run.resume={name}; or choose another run.name",
+        )
+    return folder
+
+
+def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
+    splits = dataset.manifest.splits
+    if "train" not in splits:
+        raise UserError(f"{dataset.root} has no split 'train'", f"it has: {', '.join(splits)}")
+    workers = config.run.num_workers
+    samples = splits["train"].num_samples
+    if isinstance(workers, int) and samples < workers:
+        hint = f"set run.num_workers={samples} or less"
+        raise UserError(f"{samples} training images are fewer than run.num_workers={workers}", hint)
+    if samples == 0:
+        raise UserError(f"{dataset.root} has no training images", "pack more images")
+
+
+def _learns(first_epoch: int | None) -> str:
+    if first_epoch is None:
+        return "frozen"
+    return "trained" if first_epoch == 0 else f"trained from epoch {first_epoch + 1}"

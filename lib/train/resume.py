@@ -1,0 +1,74 @@
+"""Going on with a run: its own configuration comes first, and only what may change can be changed.
+
+words = resume_words(["run.resume=x", "train.epochs=20"])
+"""
+
+from pathlib import Path
+from typing import Any
+
+from lib.config.load import load
+from lib.config.paths import output_path
+from lib.config.schema import FinetuneConfig, RunSection
+from lib.errors import UserError
+
+CONFIG = "config.yaml"
+
+# What may differ from how the run began: where and how fast it runs, and how long.
+_MAY_CHANGE = (
+    "data.root",
+    "data.source",
+    "data.threads",
+    "model.weights",
+    "run.max_failures",
+    "run.name",
+    "run.num_workers",
+    "run.resume",
+    "run.storage",
+    "run.use_gpu",
+    "train.checkpoint_every_steps",
+    "train.epochs",
+)
+
+
+def resume_words(words: list[str]) -> list[str]:
+    """Put the stored configuration of the run named by `run.resume=` between the presets and the keys.
+
+    Raises `UserError` if there is no such run.
+    """
+    name = _last(words, "run.resume")
+    if not name:
+        return words
+    storage = output_path(_last(words, "run.storage") or RunSection().storage)
+    path = storage / name / CONFIG
+    if not path.is_file():
+        runs = sorted(p.parent.name for p in storage.glob(f"*/{CONFIG}"))
+        hint = f"runs in {storage}: {', '.join(runs[-10:]) or 'none'}; or set run.storage"
+        raise UserError(f"run.resume={name}: there is no such run", hint)
+    presets = [word for word in words if "=" not in word and not word.startswith("-")]
+    return [*presets, str(path), *(word for word in words if word not in presets)]
+
+
+def check_unchanged(config: FinetuneConfig, path: Path) -> None:
+    """Raise `UserError` if a resumed configuration differs where a run that has begun must not."""
+    began = _flat(load(FinetuneConfig, [str(path)]).config.model_dump())
+    asked = _flat(config.model_dump())
+    changed = [k for k, value in asked.items() if value != began[k] and k not in _MAY_CHANGE]
+    if changed:
+        lines = [f"{key}: began with {began[key]}, now {asked[key]}" for key in changed]
+        hint = "\n".join([*lines, "leave these as they were, or start a new run with another run.name"])
+        raise UserError("a run that has begun keeps its settings", hint)
+
+
+def _last(words: list[str], key: str) -> str | None:
+    values = [word.partition("=")[2] for word in words if word.startswith(f"{key}=")]
+    return values[-1] if values else None
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

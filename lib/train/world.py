@@ -1,0 +1,58 @@
+"""The workers of a run, as one of them sees it: its rank, and how they add up and gather.
+
+world = World()                      # alone, in this process
+total = world.sum(torch.tensor([loss_sum, count]))
+"""
+
+import os
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lib.metrics import Outcomes
+
+
+@dataclass(frozen=True)
+class World:
+    """Rank of this worker among `size`, its device, and its cores."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add a tensor up over the workers."""
+        values = values.to(self.device)
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values.cpu()
+
+    def gather(self, outcomes: Outcomes) -> Outcomes:
+        """Join the outcomes of all workers, on every worker."""
+        if self.size == 1:
+            return outcomes
+        parts: list[Outcomes | None] = [None] * self.size
+        dist.all_gather_object(parts, outcomes)
+        return Outcomes.concat([part for part in parts if part is not None])
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Wrap a model so that gradients are averaged over the workers."""
+        if self.size == 1 or not any(p.requires_grad for p in model.parameters()):
+            return model
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+    def agree_on_buffers(self, model: nn.Module) -> None:
+        """Give every worker the buffers of worker 0 (batch statistics differ after a step)."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
+    def wait(self) -> None:
+        """Wait until every worker is here."""
+        if self.size > 1:
+            dist.barrier()

@@ -1,0 +1,36 @@
+import pytest
+import torchvision
+
+from lib.models.build import build_model
+from lib.models.table import count_flops, model_table
+
+
+def test_table_agrees_with_what_torchvision_publishes() -> None:
+    names = ["alexnet", "resnet18", "mobilenet_v2", "regnet_y_400mf", "vit_b_32", "squeezenet1_1"]
+    for row in model_table(names):
+        meta = torchvision.models.get_model_weights(row.name).DEFAULT.meta
+        assert row.parameters == meta["num_params"]
+        # torchvision publishes 10^9 multiply-adds with three digits
+        assert row.flops / 2e9 == pytest.approx(meta["_ops"], rel=0.02, abs=0.001)
+        assert row.size_mb == pytest.approx(4e-6 * row.parameters, rel=0.01)
+        assert row.imagenet_accuracy == pytest.approx(meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100)
+        assert row.image_size == 224
+
+
+def test_own_networks_are_in_the_table() -> None:
+    lenet, resnet = model_table(["lenet5", "resnet8"], num_classes=10)
+    assert (lenet.parameters, lenet.image_size, lenet.channels) == (44_426, 28, 1)
+    assert (resnet.image_size, resnet.channels, resnet.imagenet_accuracy) == (32, 3, None)
+    assert lenet.strengths == ("fewest parameters", "fewest operations")
+
+
+def test_strengths_compare_the_rows() -> None:
+    small, large, dominated = model_table(["mobilenet_v2", "resnet50", "googlenet"])
+    assert "fewest operations" in small.strengths
+    assert "most accurate" in large.strengths
+    assert dominated.strengths == ()
+
+
+def test_flops_are_the_same_on_a_device_with_memory() -> None:
+    model = build_model("resnet8", 10, image_size=32)
+    assert count_flops(model, 3, 32) == model_table(["resnet8"], num_classes=10)[0].flops
