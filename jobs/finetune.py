@@ -10,7 +10,7 @@ from lib.config.load import load, to_yaml
 from lib.config.paths import input_path
 from lib.config.schema import FinetuneConfig
 from lib.console import block, run_job, say
-from lib.train.resume import CONFIG, check_unchanged, resume_words
+from lib.train.resume import CONFIG, check_unchanged, claim, resume_words
 
 
 def main() -> None:
@@ -37,11 +37,11 @@ def main() -> None:
         say(line)
     if loaded.dry_run:
         return
-    result = read_result(plan.folder)
-    if result is None:
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        stored.write_text(to_yaml(plan.config))
-        result = launch(plan)
+    with claim(plan.folder):
+        result = read_result(plan.folder)
+        if result is None:
+            stored.write_text(to_yaml(plan.config))
+            result = launch(plan)
     split, metrics = list(result["metrics"].items())[-1]
     rows = {
         "accuracy": f"{metrics['accuracy']:.4f} on {metrics['num_samples']:.0f} images of {split}",

@@ -26,6 +26,7 @@ from lib import __version__
 from lib.errors import UserError
 from lib.images.spec import PreprocessSpec
 from lib.models.build import build_model
+from lib.models.weights import load_exact
 
 FORMAT: Literal[1] = 1
 MANIFEST = "bundle.json"
@@ -113,7 +114,7 @@ class Bundle:
     def build_model(self) -> nn.Module:
         """Build the network with the bundle's weights, in eval mode."""
         model = build_model(self.arch, **self.manifest.arch_kwargs)
-        model.load_state_dict(load_file(self.path / WEIGHTS))
+        load_exact(model, load_file(self.path / WEIGHTS), self.arch)
         return model.eval()
 
     def golden(self) -> Golden:

@@ -72,6 +72,18 @@ def place(requested: int | Literal["auto"], use_gpu: bool | Literal["auto"]) -> 
     return Placement(workers, gpu, cpus_per_worker(cpus, workers))
 
 
+def local_device(use_gpu: bool | Literal["auto"]) -> str:
+    """Return "cuda" or "cpu" for work in this process.
+
+    Raises `UserError` if a GPU is asked for and there is none.
+    """
+    import torch
+
+    if use_gpu is True and not torch.cuda.is_available():
+        raise UserError("run.use_gpu=true, but this machine has no GPU", "set run.use_gpu=auto")
+    return "cuda" if use_gpu and torch.cuda.is_available() else "cpu"
+
+
 def num_cpus() -> int:
     """Cores of the whole cluster."""
     import ray
@@ -92,18 +104,27 @@ def cpus_per_worker(cpus: Sequence[float], workers: int) -> float:
 def ray_map(
     function: Callable[[T], R], items: Iterable[T], *, at_a_time: int, cpus: float = 1.0, gpus: float = 0.0
 ) -> Iterator[R]:
-    """Yield `function(item)` in order, as Ray tasks of which `at_a_time` run at once."""
+    """Yield `function(item)` in order, as Ray tasks of which `at_a_time` run at once.
+
+    When one fails, or the caller stops early, the others have ended before this returns.
+    """
     import ray
 
     remote: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_call)
     shared = ray.put(function)
     waiting: list[Any] = []
-    for item in items:
-        if len(waiting) >= at_a_time:
+    try:
+        for item in items:
+            if len(waiting) >= at_a_time:
+                yield ray.get(waiting.pop(0))
+            waiting.append(remote.remote(shared, item))
+        while waiting:
             yield ray.get(waiting.pop(0))
-        waiting.append(remote.remote(shared, item))
-    for reference in waiting:
-        yield ray.get(reference)
+    finally:
+        for reference in waiting:
+            ray.cancel(reference)
+        if waiting:
+            ray.wait(waiting, num_returns=len(waiting), timeout=60)
 
 
 def _call(function: Callable[[T], R], item: T) -> R:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from lib.errors import MantaError
+from lib.runtime import prepare_process
 
 
 def say(line: str = "") -> None:
@@ -27,6 +28,7 @@ def block(title: str, rows: Mapping[str, object]) -> None:
 
 def run_job(main: Callable[[], None]) -> None:
     """Run an entry point; turn a `MantaError` into one readable message and its exit code."""
+    prepare_process()
     try:
         main()
     except MantaError as error:

@@ -122,6 +122,8 @@ def read_index(path: Path, counts: Sequence[int]) -> Index:
         table = pq.read_table(path, memory_map=True, schema=SCHEMA)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise UserError(f"the index {path} is damaged: {error}", "pack the dataset again") from None
+    if any(column.null_count for column in table.columns):
+        raise UserError(f"the index {path} is damaged: values are missing", "pack the dataset again")
     index = Index(table)
     found = np.bincount(index.shard.astype(np.int64), minlength=len(counts))
     if found.tolist() != list(counts):

@@ -111,6 +111,8 @@ def _quiet_pool(threads: int) -> ThreadPoolExecutor:
 
     def start() -> None:
         torch.set_num_threads(1)
+        # A thread takes up the setting when torch first asks for it: ask before it is changed back.
+        torch.get_num_threads()
         started.wait()
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")

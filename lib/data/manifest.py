@@ -53,7 +53,7 @@ class Manifest(BaseModel):
     splits: dict[str, Split]
     source: str
     digest: str
-    channels: Literal[1, 3]
+    channels: Literal[1, 3] = 3
     """1 when every picture was grey."""
 
 
@@ -74,7 +74,7 @@ def read_manifest(root: Path) -> Manifest:
         hint = f"pack one: python jobs/pack.py source=imagefolder:DIR out={root}"
         raise UserError(f"{root} is not a dataset: {what}", hint)
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}", "pack the dataset again") from None
     found = values.get("format") if isinstance(values, dict) else None

@@ -82,6 +82,8 @@ class EpochOrder:
     def _shuffled_window(self, first: int) -> Ids:
         """Return the ids of the window that begins at position `first`, shuffled."""
         begin = int(np.searchsorted(np.cumsum(self._sizes), first, side="right"))
+        # Empty shards at the start of a window also end at `first`.
+        begin -= begin % self._window_shards
         shards = slice(begin, begin + self._window_shards)
         ids = np.concatenate(
             [np.arange(i, i + n) for i, n in zip(self._first_id[shards], self._sizes[shards], strict=True)]

@@ -18,7 +18,7 @@ from lib.config.schema import PackConfig
 from lib.console import say
 from lib.data.index import write_index
 from lib.data.manifest import INDEX, MANIFEST, Manifest, Split, digest_of
-from lib.data.shard import Bad, Written, unique_keys, write_shard
+from lib.data.shard import Bad, Written, columns_of, write_shard
 from lib.data.sources import Source, open_source
 from lib.data.split import SPLITS, ShardPlan, assign_splits, plan_shards
 from lib.errors import UserError
@@ -98,8 +98,7 @@ def pack(config: PackConfig, plan: PackPlan, run: RunAll) -> Packed:
             (folder / split).mkdir()
         write = partial(
             write_shard,
-            source=plan.source,
-            keys=unique_keys(plan.source),
+            columns=columns_of(plan.source),
             folder=folder,
             resize=config.resize,
             max_pixels=config.max_pixels,
@@ -131,6 +130,8 @@ def _finish(folder: Path, source: Source, written: list[Written], bad: list[Bad]
             write_index(folder / name / INDEX, [p.rows for p in parts], [p.sizes for p in parts])
             shards = [part.shard for part in parts]
             splits[name] = Split(num_samples=sum(shard.num_samples for shard in shards), shards=shards)
+            if not splits[name].num_samples:
+                raise UserError(f"no readable images are left in split {name}", _listed(bad))
     manifest = Manifest(
         classes=source.classes,
         splits=splits,
@@ -141,16 +142,19 @@ def _finish(folder: Path, source: Source, written: list[Written], bad: list[Bad]
     if bad:
         lines = (json.dumps({"key": item.key, "reason": item.reason}) for item in bad)
         (folder / "quarantine.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return manifest
 
 
 def _check_bad(bad: list[Bad], total: int, allowed_fraction: float) -> None:
     if len(bad) <= allowed_fraction * total:
         return
-    listed = [f"{item.key}: {item.reason}" for item in bad[:10]] + ["…"] * (len(bad) > 10)
     raise UserError(
         f"{len(bad)} of {total} images cannot be used; max_bad_fraction={allowed_fraction:g} allows "
         f"{int(allowed_fraction * total)}",
-        "\n".join([*listed, "repair or remove them, or raise max_bad_fraction"]),
+        _listed(bad) + "\nrepair or remove them, or raise max_bad_fraction",
     )
+
+
+def _listed(bad: list[Bad]) -> str:
+    return "\n".join([f"{item.key}: {item.reason}" for item in bad[:10]] + ["…"] * (len(bad) > 10))

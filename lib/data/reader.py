@@ -29,7 +29,7 @@ class ShardReader:
     def read(self, sample_id: int) -> bytes:
         """Return the bytes of a picture.
 
-        Raises `RunError` naming key and shard if the shard is missing, short, or a byte has changed.
+        Raises `RunError` naming the shard if it is missing, and the key if a byte has changed or is missing.
         """
         shard = int(self._index.shard[sample_id])
         size = int(self._index.size_bytes[sample_id])

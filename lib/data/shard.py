@@ -1,14 +1,19 @@
 """Write one shard: pictures are decoded once to prove that they can be, and stored as they are.
 
-result = write_shard(plan, source, keys, folder, resize=None, max_pixels=MAX_PIXELS)
+result = write_shard(plan, columns_of(source), folder, resize=None, max_pixels=MAX_PIXELS)
 result.shard, result.rows, result.bad
 """
 
 import hashlib
 import io
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 from PIL import Image
 from webdataset import TarWriter
 
@@ -19,8 +24,18 @@ from lib.data.split import ShardPlan
 from lib.images.decode import ImageError, decode, is_grey, open_image
 
 # Formats that are stored byte for byte; all others become PNG, which loses nothing.
-_STORED = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+# MPO is a JPEG with further pictures after it, as phones write it.
+_STORED = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 _JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What writing needs of all items, in columns that Ray tasks of a machine share without copies."""
+
+    read: Callable[[int], tuple[bytes, str]]
+    keys: pa.Array
+    labels: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,8 +58,14 @@ class Written:
     bad: list[Bad]
 
 
+def columns_of(source: Source) -> Columns:
+    """Return the columns of a source that `write_shard` reads."""
+    labels = np.array([item.label for item in source.items], dtype=np.int64)
+    return Columns(source.read, pa.array(unique_keys(source), pa.large_string()), labels)
+
+
 def write_shard(
-    plan: ShardPlan, source: Source, keys: list[str], folder: Path, *, resize: int | None, max_pixels: int
+    plan: ShardPlan, columns: Columns, folder: Path, *, resize: int | None, max_pixels: int
 ) -> Written:
     """Write one tar file of a plan below `folder`; the bytes depend on the plan and the pictures alone."""
     path = folder / plan.path
@@ -53,17 +74,17 @@ def write_shard(
         # Times and owners would make the same pictures different bytes.
         tar = TarWriter(stream, encoder=False, mtime=0, user="", group="", format="PAX_FORMAT")
         for number in plan.items:
-            item = source.items[number]
+            key = columns.keys[number].as_py()
             try:
-                data, extension, size, is_item_grey = _stored(source, number, resize, max_pixels)
+                data, extension, size, is_item_grey = _stored(columns.read(number)[0], resize, max_pixels)
             except ImageError as error:
-                bad.append(Bad(keys[number], error.problem))
+                bad.append(Bad(key, error.problem))
                 continue
             except OSError as error:
-                bad.append(Bad(keys[number], f"cannot be read: {error.strerror}"))
+                bad.append(Bad(key, f"cannot be read: {error.strerror or error}"))
                 continue
-            label = str(item.label).encode()
-            tar.write({"__key__": keys[number], extension: data, LABEL_EXTENSION: label})
+            label = str(columns.labels[number]).encode()
+            tar.write({"__key__": key, extension: data, LABEL_EXTENSION: label})
             sizes.append(size)
             grey = grey and is_item_grey
         tar.close()
@@ -74,11 +95,8 @@ def write_shard(
     return Written(plan.split, entry, rows, sizes, grey, bad)
 
 
-def _stored(
-    source: Source, number: int, resize: int | None, max_pixels: int
-) -> tuple[bytes, str, tuple[int, int], bool]:
+def _stored(data: bytes, resize: int | None, max_pixels: int) -> tuple[bytes, str, tuple[int, int], bool]:
     """Return the bytes to store, their extension, (width, height), and whether the picture is grey."""
-    data, _ = source.read(number)
     header = open_image(data, max_pixels)
     grey = is_grey(header)
     image = decode(data, 1 if grey else 3, max_pixels)
@@ -92,7 +110,7 @@ def _stored(
             (round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC
         )
     stream = io.BytesIO()
-    if header.format == "JPEG":
+    if _STORED.get(header.format or "") == "jpg":
         image.save(stream, "JPEG", quality=_JPEG_QUALITY)
         return stream.getvalue(), "jpg", image.size, grey
     image.save(stream, "PNG")
@@ -100,12 +118,22 @@ def _stored(
 
 
 def unique_keys(source: Source) -> list[str]:
-    """Return a key for each item that WebDataset reads back: no dots, and no key twice."""
-    seen: dict[str, int] = {}
-    keys = []
+    """Return a key for each item that WebDataset reads back: no dots, and no key twice.
+
+    A dot would begin the extension, names in double underscores are skipped as metadata, and file names
+    that are no text cannot be stored in the index.
+    """
+    plain = []
     for item in source.items:
-        key = "/".join(part for part in item.key.replace(".", "_").split("/") if part)
-        count = seen.get(key, 0)
-        seen[key] = count + 1
-        keys.append(f"{key}_{count + 1}" if count else key)
+        text = re.sub(r"[.\x00-\x1f]", "_", item.key).encode(errors="backslashreplace").decode()
+        plain.append(re.sub(r"^__+", "_", "/".join(part for part in text.split("/") if part)))
+    used, seen, keys = set(plain), dict[str, int](), []
+    for key in plain:
+        count = seen.get(key, 0) + 1
+        unique = key
+        while count > 1 and (unique := f"{key}_{count}") in used:
+            count += 1
+        seen[key] = count
+        used.add(unique)
+        keys.append(unique)
     return keys

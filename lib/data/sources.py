@@ -11,12 +11,14 @@ import csv
 import inspect
 import io
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,7 +30,7 @@ from lib.images.decode import EXTENSIONS
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """A picture of a source: its key, its label, its size as far as known, and its split if it has one."""
 
@@ -64,12 +66,17 @@ def open_source(words: str, columns: CsvSection) -> Source:
 
 @dataclass(frozen=True)
 class _Files:
-    """Reads pictures from files; a class, so that Ray tasks can be sent it."""
+    """Reads pictures from files; the paths are a column that Ray tasks of a machine share without copies."""
 
-    paths: list[str]
+    paths: pa.Array
+
+    @classmethod
+    def of(cls, paths: list[str]) -> "_Files":
+        # Names of files are bytes; not all of them are text.
+        return cls(pa.array(map(os.fsencode, paths), pa.large_binary()))
 
     def __call__(self, number: int) -> tuple[bytes, str]:
-        path = Path(self.paths[number])
+        path = Path(os.fsdecode(self.paths[number].as_py()))
         return path.read_bytes(), path.suffix.lower().lstrip(".")
 
 
@@ -120,31 +127,38 @@ def _imagefolder(where: str) -> Source:
     for split, part in parts:
         for label, name in enumerate(classes):
             for path in sorted((part / name).rglob("*")):
-                if path.suffix.lower() in EXTENSIONS and path.is_file():
+                # Hidden: what macOS, Jupyter and others leave beside pictures.
+                is_hidden = any(name.startswith(".") for name in path.relative_to(part).parts)
+                is_file = path.is_file()
+                # A link to nothing is listed too, so that it is reported as unreadable.
+                if path.suffix.lower() in EXTENSIONS and not is_hidden and (is_file or path.is_symlink()):
                     key = path.relative_to(root).with_suffix("").as_posix()
-                    items.append(Item(key, label, path.stat().st_size, split))
+                    items.append(Item(key, label, path.stat().st_size if is_file else 0, split))
                     paths.append(str(path))
-    return _checked(Source(f"imagefolder:{root}", classes, items, _Files(paths)))
+    return _checked(Source(f"imagefolder:{root}", classes, items, _Files.of(paths)))
 
 
 def _csv(where: str, columns: CsvSection) -> Source:
     path = input_path(where)
     if not where or not path.is_file():
         raise UserError(f"source=csv:{where}: no such file: {path}", "give a CSV with a header line")
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        table = csv.DictReader(stream)
-        header = list(table.fieldnames or [])
-        for key in ("image_column", "label_column", "split_column"):
-            column = getattr(columns, key)
-            if column is not None and column not in header:
-                hint = f"its columns are {', '.join(header) or 'none'}; choose with csv.{key}=NAME"
-                raise UserError(f"source=csv:{where}: no column {column!r}", hint)
-        lines = list(table)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            table = csv.DictReader(stream, skipinitialspace=True)
+            header, lines = list(table.fieldnames or []), list(table)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"source=csv:{where}: {error}", "save it as CSV in UTF-8") from None
+    for key in ("image_column", "label_column", "split_column"):
+        column = getattr(columns, key)
+        if column is not None and column not in header:
+            hint = f"its columns are {', '.join(header) or 'none'}; choose with csv.{key}=NAME"
+            raise UserError(f"source=csv:{where}: no column {column!r}", hint)
     missing, items, paths = [], [], []
     classes = sorted({line[columns.label_column] or "" for line in lines})
     if "" in classes:
         row = next(n for n, line in enumerate(lines, 2) if not line[columns.label_column])
         raise UserError(f"source=csv:{where}: line {row} has no label in column {columns.label_column!r}")
+    labels = {name: label for label, name in enumerate(classes)}
     for line in lines:
         name = line[columns.image_column] or ""
         picture = path.parent / name
@@ -159,12 +173,12 @@ def _csv(where: str, columns: CsvSection) -> Source:
                 hint = "a split is train, val or test"
                 raise UserError(f"source=csv:{where}: {name} has the split {given!r}", hint)
         key = Path(name).with_suffix("").as_posix().lstrip("/")
-        items.append(Item(key, classes.index(line[columns.label_column]), picture.stat().st_size, split))
+        items.append(Item(key, labels[line[columns.label_column]], picture.stat().st_size, split))
         paths.append(str(picture))
     if missing:
         shown = "\n".join(missing[:5] + (["…"] if len(missing) > 5 else []))
         raise UserError(f"source=csv:{where}: {len(missing)} images do not exist", shown)
-    return _checked(Source(f"csv:{path}", classes, items, _Files(paths)))
+    return _checked(Source(f"csv:{path}", classes, items, _Files.of(paths)))
 
 
 def _digits(where: str) -> Source:
@@ -192,7 +206,7 @@ def _torchvision(where: str) -> Source:
     if not place:
         raise UserError(f"{words}: no folder given", f"type source=torchvision:{name}:ROOT")
     takes = inspect.signature(cls).parameters
-    if not {"train", "split"} & takes.keys():
+    if not {"train", "split"} & takes.keys() or "download" not in takes:
         hint = "pack its folder of images with source=imagefolder:DIR"
         raise UserError(f"{words}: {name} has no train and test part", hint)
     root, parts, items = input_path(place), [], []

@@ -54,8 +54,10 @@ def assign_splits(source: Source, shares: SplitSection, seed: int) -> list[str]:
     for label, numbers in pool.items():
         shuffled = [numbers[n] for n in permutation(len(numbers), mix(seed, label))]
         begin = 0
-        for name, share in drawn:
-            end = begin + max(1, round(share * len(numbers)))
+        for position, (name, share) in enumerate(drawn):
+            # At least one is left for each split that follows, train included.
+            most = len(numbers) - begin - (len(drawn) - position)
+            end = begin + min(most, max(1, round(share * len(numbers))))
             for number in shuffled[begin:end]:
                 splits[number] = name
             begin = end

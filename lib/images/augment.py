@@ -93,7 +93,7 @@ def _imported(name: str) -> Callable[[PreprocessSpec], list[Pixels]]:
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         hint = "name a function (spec) -> [transform, …] that can be imported"
         raise UserError(f"augment.policy={name} cannot be imported: {error}", hint) from None
     return cast(Callable[[PreprocessSpec], list[Pixels]], found)

@@ -10,7 +10,7 @@ import io
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lib.errors import MantaError
 
@@ -23,6 +23,17 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff",
 
 _WIDE_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _GREY = ("1", "L", "LA", *_WIDE_GREY)
+
+# How a picture is turned upright, by the value of its EXIF tag Orientation.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class ImageError(MantaError):
@@ -67,15 +78,21 @@ def decode(data: bytes, channels: int, max_pixels: int = MAX_PIXELS) -> Image.Im
     image = open_image(data, max_pixels)
     try:
         image.load()
-        return _convert(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
+        return _convert(_upright(image), "L" if channels == 1 else "RGB")
     except ImageError:
         raise
     except Exception as error:  # decoders raise anything on hostile bytes
         raise ImageError("broken", f"the image does not decode: {error}") from None
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    # Pillow's exif_transpose also copies the picture and writes all its EXIF data anew, which can fail.
+    method = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if method is None else image.transpose(method)
+
+
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == mode:
+    if image.mode == mode and "transparency" not in image.info:
         return image
     if image.mode in _WIDE_GREY:
         values = np.asarray(image).astype(np.int64)

@@ -30,6 +30,13 @@ _DRAWS = {
     torch.Tensor.exponential_,
 }
 
+# These take no generator in every version of torch: draw from the function beside them instead.
+_LIKE: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.rand_like: torch.rand,
+    torch.randn_like: torch.randn,
+    torch.randint_like: torch.randint,
+}
+
 
 class seeded(TorchFunctionMode):
     """Draw every random number of this thread from one generator; shape: `with seeded(seed): …`."""
@@ -47,6 +54,10 @@ class seeded(TorchFunctionMode):
     ) -> Any:
         """Pass the call on, with our generator if it draws random numbers."""
         kwargs = kwargs or {}
+        if func in _LIKE:
+            like, *bounds = args
+            options = {"dtype": like.dtype, "device": like.device} | kwargs
+            return _LIKE[func](*bounds, like.shape, generator=self._generator, **options)
         if func in _DRAWS and kwargs.get("generator") is None:
             kwargs = kwargs | {"generator": self._generator}
         return func(*args, **kwargs)

@@ -13,16 +13,14 @@ from typing import Any
 
 import torch
 
-from lib.cluster import Placement, connect, place
+from lib.cluster import Placement, connect, local_device, place
 from lib.console import say
 from lib.errors import MantaError, RunError
+from lib.runtime import ENVIRONMENT, keep_heap
 from lib.train.finish import finish
 from lib.train.loop import Trainer
 from lib.train.plan import RunPlan
 from lib.train.world import World
-
-# glibc gives activations back to the kernel at every step and faults them in again: keep the heap.
-WORKER_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_MMAP_THRESHOLD_": "4294967296"}
 
 _POLL_S = 0.3
 
@@ -33,7 +31,7 @@ def launch(plan: RunPlan) -> dict[str, Any]:
     Raises `RunError` if the run cannot go on.
     """
     if plan.config.run.num_workers == 0:
-        return train(plan, World(), say)
+        return train(plan, World(device=torch.device(local_device(plan.config.run.use_gpu))), say)
     connect()
     placement = place(plan.config.run.num_workers, plan.config.run.use_gpu)
     cores = f"{placement.cpus:g} core{'s' * (placement.cpus != 1)} each"
@@ -93,7 +91,7 @@ def _launch_on_ray(plan: RunPlan, placement: Placement) -> dict[str, Any]:
         name="ray",
         storage_path=str(plan.state_folder),
         failure_config=FailureConfig(max_failures=plan.config.run.max_failures),
-        worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
+        worker_runtime_env={"env_vars": ENVIRONMENT},
         logging_config=LoggingConfig(log_level="ERROR"),
     )
     resources = {"CPU": placement.cpus} | ({"GPU": 1.0} if placement.gpu else {})
@@ -136,6 +134,7 @@ def _work(config: dict[str, Any], *, messages: Any, cpus: float) -> None:
 
     if ray.get(messages.failure.remote()) is not None:
         return  # started again after a failure that would only repeat
+    keep_heap()
     context = ray.train.get_context()
     threads = max(1, int(cpus))
     torch.set_num_threads(threads)

@@ -3,6 +3,9 @@
 words = resume_words(["run.resume=x", "train.epochs=20"])
 """
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,19 @@ def check_unchanged(config: FinetuneConfig, path: Path) -> None:
         lines = [f"{key}: began with {began[key]}, now {asked[key]}" for key in changed]
         hint = "\n".join([*lines, "leave these as they were, or start a new run with another run.name"])
         raise UserError("a run that has begun keeps its settings", hint)
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Hold a run folder for this process; raises `UserError` if another one works on it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = "wait for it, or choose another run.name"
+            raise UserError(f"another process works on the run {folder.name}", hint) from None
+        yield
 
 
 def _last(words: list[str], key: str) -> str | None:

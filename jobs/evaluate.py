@@ -1,0 +1,41 @@
+"""Measure a bundle on a split of a dataset, every sample exactly once, and write a report.
+
+python jobs/evaluate.py bundle=runs/digits/bundle data.root=runs/digits/dataset
+"""
+
+import sys
+
+from lib.config.load import load, to_yaml
+from lib.config.schema import EvaluateConfig
+from lib.console import block, run_job, say
+
+
+def main() -> None:
+    description = "Measure a bundle on a split of a dataset, and write a report."
+    loaded = load(EvaluateConfig, sys.argv[1:], prog="python jobs/evaluate.py", description=description)
+
+    # Only a real run waits for torch.
+    from lib.train.evaluation import finish_evaluation, plan_evaluation, run_evaluation
+
+    plan = plan_evaluation(loaded.config)
+    if loaded.dry_run:
+        say(to_yaml(loaded.config))
+    for line in plan.lines():
+        say(line)
+    if loaded.dry_run:
+        return
+    result = finish_evaluation(plan, run_evaluation(plan))
+    metrics = result["metrics"][loaded.config.split]
+    rows = {
+        "accuracy": f"{metrics['accuracy']:.4f} on {metrics['num_samples']:.0f} images",
+        "balanced": f"{metrics['balanced_accuracy']:.4f}",
+        "loss": f"{metrics['loss']:.4f}",
+        "ece": f"{metrics['ece']:.4f}",
+        "report": plan.folder / "report/index.html",
+        "next": f"python -m serving bundle={plan.bundle.path}",
+    }
+    block(f"evaluated {plan.bundle.name} on {loaded.config.split}", rows)
+
+
+if __name__ == "__main__":
+    run_job(main)

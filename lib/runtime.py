@@ -1,0 +1,33 @@
+"""How a process that computes on a CPU should be set up; must happen before torch is loaded.
+
+    prepare_process()       # in an entry point
+    ENVIRONMENT             # the same for processes that somebody else starts (Ray workers)
+
+Measured on two cores: with glibc's defaults a training step takes up to twice as long, because activations
+are given back to the kernel and faulted in again; and OpenMP threads that spin while they wait take the
+core from decoding threads and neighbours, which can cost a factor of five.
+"""
+
+import ctypes
+import os
+
+ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+# Parameters of glibc's mallopt(3), and a size that no heap of ours reaches.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_NEVER_BYTES = 2**31 - 1
+
+
+def prepare_process() -> None:
+    """Set the environment of this process, and tell the allocator to keep what it has."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    keep_heap()
+
+
+def keep_heap() -> None:
+    """Tell glibc's allocator not to give memory back between steps; does nothing with another libc."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, _NEVER_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _NEVER_BYTES)

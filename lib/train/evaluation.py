@@ -1,0 +1,179 @@
+"""Measure a bundle on a split of a dataset, in this process or shared by Ray tasks.
+
+    plan = plan_evaluation(config)
+    result = finish_evaluation(plan, run_evaluation(plan))      # writes plan.folder
+
+The workers need no collective: each takes its batches and returns its part of the table.
+"""
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib.bundle import Bundle, read_bundle
+from lib.cluster import connect, local_device, place, ray_map
+from lib.config.paths import input_path, output_path
+from lib.config.schema import EvaluateConfig
+from lib.data.dataset import Dataset, open_dataset
+from lib.data.loader import Loader
+from lib.errors import UserError
+from lib.images.preprocess import prepare
+from lib.metrics import Outcomes, per_class, summarise
+from lib.predict.evaluate import evaluate
+from lib.report.html import write_report
+from lib.report.run import build_report
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """A resolved evaluation."""
+
+    config: EvaluateConfig
+    bundle: Bundle
+    dataset: Dataset
+    folder: Path
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of the split."""
+        return self.dataset.manifest.splits[self.config.split].num_samples
+
+    def lines(self) -> list[str]:
+        """Describe the job for a person."""
+        spec = self.bundle.preprocess
+        return [
+            f"bundle    {self.bundle.path}: {self.bundle.arch}, {len(self.bundle.classes)} classes, input "
+            f"{spec.channels} x {spec.image_size} x {spec.image_size}",
+            f"dataset   {self.dataset.root}: {self.num_samples:,} images of {self.config.split}",
+            f"results   {self.folder}",
+        ]
+
+
+def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
+    """Check that bundle, dataset and split belong together.
+
+    Raises `UserError` if one is missing, the classes differ, or the output folder exists.
+    """
+    bundle = read_bundle(input_path(config.bundle).resolve())
+    dataset = open_dataset(input_path(config.data.root))
+    splits = dataset.manifest.splits
+    if config.split not in splits:
+        raise UserError(f"{dataset.root} has no split {config.split!r}", f"it has: {', '.join(splits)}")
+    if bundle.classes != dataset.classes:
+        raise UserError(*_difference(bundle.classes, dataset.classes))
+    default = f"runs/evaluations/{bundle.name}-{config.split}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = output_path(config.out or default)
+    if folder.exists():
+        raise UserError(f"out={config.out} exists: {folder}", "choose another out=, or remove it first")
+    return EvaluationPlan(config, bundle, dataset, folder)
+
+
+def run_evaluation(plan: EvaluationPlan) -> Outcomes:
+    """Evaluate every sample of the split once."""
+    run = plan.config.run
+    if run.num_workers == 0:
+        device, threads = local_device(run.use_gpu), torch.get_num_threads()
+        return _part(0, plan=plan, world_size=1, device=device, threads=threads)
+    connect()
+    placement = place(run.num_workers, run.use_gpu)
+    workers = placement.workers
+    part = partial(
+        _part,
+        plan=plan,
+        world_size=workers,
+        device="cuda" if placement.gpu else "cpu",
+        threads=max(1, int(placement.cpus)),
+    )
+    gpus = 1.0 if placement.gpu else 0.0
+    parts = ray_map(part, range(workers), at_a_time=workers, cpus=placement.cpus, gpus=gpus)
+    return Outcomes.concat(list(parts))
+
+
+def _part(rank: int, *, plan: EvaluationPlan, world_size: int, device: str, threads: int) -> Outcomes:
+    """Evaluate the batches of one worker."""
+    torch.set_num_threads(threads)
+    spec = plan.bundle.preprocess
+    samples = plan.dataset.samples(plan.config.split)
+    loader = Loader(
+        samples,
+        lambda data, _seed: prepare(data, spec),
+        (spec.channels, spec.image_size, spec.image_size),
+        threads=plan.config.data.threads or threads,
+    )
+    model = plan.bundle.build_model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    outcomes = evaluate(
+        model,
+        loader,
+        spec,
+        num_classes=len(plan.bundle.classes),
+        num_samples=len(samples),
+        batch_size=plan.config.batch_size,
+        rank=rank,
+        world_size=world_size,
+        device=torch.device(device),
+        temperature=plan.bundle.manifest.temperature,
+    )
+    loader.close()
+    samples.close()
+    return outcomes
+
+
+def finish_evaluation(plan: EvaluationPlan, outcomes: Outcomes) -> dict[str, Any]:
+    """Write the report, the outcome of every sample, and `result.json`; return the latter's content."""
+    split, classes = plan.config.split, plan.bundle.classes
+    metrics = {split: summarise(outcomes, len(classes))}
+    samples = plan.dataset.samples(split)
+    report = build_report(
+        f"{plan.bundle.name} on {split}",
+        classes,
+        metrics,
+        outcomes,
+        samples,
+        summary={
+            "model": plan.bundle.arch,
+            "bundle": f"{plan.bundle.path} (version {plan.bundle.version})",
+            "dataset": str(plan.dataset.root),
+        },
+        next_steps=[f"python -m serving bundle={plan.bundle.path}"],
+    )
+    samples.close()
+    result = {
+        "bundle": str(plan.bundle.path),
+        "dataset": {"root": str(plan.dataset.root), "digest": plan.dataset.manifest.digest},
+        "metrics": metrics,
+        "per_class": {split: per_class(outcomes, classes)},
+    }
+    plan.folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{plan.folder.name}.partial-", dir=plan.folder.parent))
+    try:
+        write_report(folder / "report", report)
+        outcomes.save(folder / "outcomes.npz")
+        (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+        folder.chmod(0o755)
+        folder.rename(plan.folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def _difference(bundle: list[str], dataset: list[str]) -> tuple[str, str]:
+    if sorted(bundle) == sorted(dataset):
+        return (
+            "bundle and dataset have the same classes in another order",
+            "pack the dataset with the same tool",
+        )
+    only = [name for name in bundle if name not in dataset][:5]
+    extra = [name for name in dataset if name not in bundle][:5]
+    parts = [
+        f"only in the {where}: {', '.join(names)}"
+        for where, names in (("bundle", only), ("dataset", extra))
+        if names
+    ]
+    return "bundle and dataset have different classes", "; ".join(parts)

@@ -1,0 +1,84 @@
+"""What several test modules share: small real datasets and a bundle trained on one of them."""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib.config.schema import FinetuneConfig, PackConfig
+from lib.data.pack import pack, plan_pack
+from lib.train.launch import train
+from lib.train.plan import plan_run
+from lib.train.world import World
+
+# Tests never touch the results of the person who runs them, nor a Ray that happens to run here.
+os.environ.pop("RAY_ADDRESS", None)
+
+
+def encode(pixels: np.ndarray, image_format: str = "PNG", **options: object) -> bytes:
+    """Encode uint8 [h, w] or [h, w, 3] as a picture file."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, image_format, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """scikit-learn's 1,797 digits, packed; three training shards."""
+    root = tmp_path_factory.mktemp("digits") / "dataset"
+    config = PackConfig(source="digits", out=str(root), shard_size_mb=1.2)
+    pack(config, plan_pack(config), map)
+    return root
+
+
+@pytest.fixture
+def finetune_config(digits: Path, tmp_path: Path) -> Callable[..., FinetuneConfig]:
+    """Make the configuration of a small run; `section__key=value` replaces one value."""
+
+    def make(**changes: object) -> FinetuneConfig:
+        values: dict[str, dict[str, object]] = {
+            "data": {"root": str(digits), "threads": 2},
+            "model": {"name": "lenet5"},
+            "train": {"epochs": 1, "batch_size": 64},
+            "augment": {"policy": "light"},
+            "run": {"name": "run", "storage": str(tmp_path / "runs"), "num_workers": 0},
+        }
+        for path, value in changes.items():
+            section, _, key = path.partition("__")
+            values.setdefault(section, {})[key] = value
+        return FinetuneConfig.model_validate(values)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def digits_bundle(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LeNet-5 after two epochs on the digits: good enough to be right about most of them."""
+    config = FinetuneConfig.model_validate(
+        {
+            "data": {"root": str(digits), "threads": 2},
+            "model": {"name": "lenet5"},
+            "train": {"epochs": 2, "batch_size": 32},
+            "optim": {"lr": 3e-3},
+            "augment": {"policy": "light"},
+            "run": {"name": "small", "storage": str(tmp_path_factory.mktemp("runs")), "num_workers": 0},
+        }
+    )
+    result = train(plan_run(config), World(), lambda _: None)
+    return Path(result["bundle"])
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[None]:
+    """A Ray of this test module's own."""
+    import ray
+
+    from lib.cluster import connect
+
+    connect()
+    yield
+    ray.shutdown()

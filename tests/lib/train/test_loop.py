@@ -1,0 +1,164 @@
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lib.config.schema import FinetuneConfig
+from lib.errors import RunError
+from lib.train.launch import train
+from lib.train.loop import Trainer
+from lib.train.plan import RunPlan, plan_run
+from lib.train.state import load_state
+from lib.train.world import World
+
+Make = Callable[..., FinetuneConfig]
+
+
+class StopHere(Exception):
+    """Stands for a process that is killed."""
+
+
+def run_plan(plan: RunPlan, stop_after_steps: int | None = None) -> Path:
+    """Train a plan in this process; with a number, die after that many steps."""
+    trainer = Trainer(plan, World(threads=2), lambda _: None)
+    if stop_after_steps is not None:
+        step, left = trainer._step, iter(range(stop_after_steps))
+
+        def dying(*args: object) -> object:
+            if next(left, None) is None:
+                raise StopHere
+            return step(*args)
+
+        trainer._step = dying
+        with pytest.raises(StopHere):
+            trainer.run()
+    else:
+        trainer.run()
+    return plan.state_folder
+
+
+def weights(state_folder: Path) -> dict[str, torch.Tensor]:
+    state = load_state(state_folder)
+    assert state is not None
+    return state.model
+
+
+def metrics(plan: RunPlan) -> list[dict[str, object]]:
+    """Return the epochs of metrics.jsonl without what depends on the clock."""
+    lines = (plan.folder / "metrics.jsonl").read_text().splitlines()
+    return [
+        {k: v for k, v in json.loads(line).items() if k not in ("seconds", "images_per_s")} for line in lines
+    ]
+
+
+@pytest.mark.parametrize("mix", ["none", "both"])
+def test_a_run_killed_in_mid_epoch_ends_with_the_same_bits(finetune_config: Make, mix: str) -> None:
+    # Strong augmentation and mixing: all randomness must come back.
+    common = {
+        "train__epochs": 2,
+        "train__checkpoint_every_steps": 3,
+        "augment__policy": "strong",
+        "augment__mix": mix,
+    }
+    straight = plan_run(finetune_config(**common, run__name="straight"))
+    run_plan(straight)
+    config = finetune_config(**common, run__name="killed")
+    killed = plan_run(config)
+    killed.folder.mkdir(parents=True)
+    for steps in (5, 14, 3):  # the second and third start from state in the middle of an epoch
+        run_plan(killed, stop_after_steps=steps)
+    run_plan(killed)
+    expected, found = weights(straight.state_folder), weights(killed.state_folder)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert metrics(killed) == metrics(straight)
+
+
+def test_dropout_is_the_same_after_a_restart(finetune_config: Make) -> None:
+    common = {
+        "model__name": "mobilenet_v3_small",
+        "model__image_size": 32,
+        "train__batch_size": 256,
+        "train__checkpoint_every_steps": 2,
+    }
+    straight = plan_run(finetune_config(**common, run__name="straight"))
+    run_plan(straight)
+    killed = plan_run(finetune_config(**common, run__name="killed"))
+    run_plan(killed, stop_after_steps=3)
+    run_plan(killed)
+    expected, found = weights(straight.state_folder), weights(killed.state_folder)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.parametrize("freeze", ["early", "most", "head"])
+def test_frozen_parameters_and_statistics_do_not_move(finetune_config: Make, freeze: str) -> None:
+    plan = plan_run(finetune_config(model__name="resnet8", train__freeze=freeze, train__batch_size=256))
+    trainer = Trainer(plan, World(threads=2), lambda _: None)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    trainer.run()
+    after = trainer.model.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    # resnet8's backbone has four groups: stem (conv, bn), layer1, layer2, layer3.
+    frozen = {"early": ("conv", "bn", "layer1"), "most": ("conv", "bn", "layer1", "layer2")}
+    kept = frozen.get(freeze, ("conv", "bn", "layer"))
+    assert {name for name in before if not name.startswith(kept)} >= moved >= {"fc.weight", "fc.bias"}
+    trained_layers = [name for name in before if name.startswith("layer3") and name not in moved]
+    assert bool(trained_layers) == (freeze == "head")
+
+
+def test_the_best_epoch_is_what_the_bundle_holds(finetune_config: Make) -> None:
+    plan = plan_run(finetune_config(train__epochs=3, optim__lr=0.02, optim__schedule="constant"))
+    result = train(plan, World(threads=2), lambda _: None)
+    history = metrics(plan)
+    best = max(history, key=lambda epoch: (epoch["val"]["accuracy"], -epoch["val"]["loss"]))
+    assert result["best_epoch"] == best["epoch"]
+    assert result["metrics"]["val"]["accuracy"] == best["val"]["accuracy"]
+    assert result["metrics"]["val"]["loss"] == pytest.approx(best["val"]["loss"], abs=1e-9)
+    saved = load_file(plan.folder / "bundle/model.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in saved.values())
+    assert json.loads((plan.folder / "result.json").read_text()) == result
+
+
+def test_every_sample_is_used_once_per_epoch(finetune_config: Make) -> None:
+    plan = plan_run(finetune_config(train__batch_size=100))
+    trainer = Trainer(plan, World(threads=2), lambda _: None)
+    for world_size in (1, 2, 3):
+        ids = []
+        for rank in range(world_size):
+            trainer.world = World(rank=rank, size=world_size)
+            ids += [i for batch, _ in trainer._batches(epoch=1, first_step=0) for i in batch.tolist()]
+        assert sorted(ids) == list(range(len(trainer.train_samples)))
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_with_a_sentence(finetune_config: Make) -> None:
+    plan = plan_run(finetune_config(optim__name="sgd", optim__lr=1e12, optim__schedule="constant"))
+    with pytest.raises(RunError, match=r"the loss became (nan|inf).*\n.*lower optim.lr"):
+        run_plan(plan)
+
+
+def test_history_tells_learning_rate_and_speed(finetune_config: Make) -> None:
+    plan = plan_run(finetune_config(train__epochs=2))
+    run_plan(plan)
+    epochs = [json.loads(line) for line in (plan.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+    assert [epoch["step"] for epoch in epochs] == [plan.steps, 2 * plan.steps]
+    assert all(epoch["images_per_s"] > 0 and math.isfinite(epoch["lr"]) for epoch in epochs)
+    assert epochs[0]["train"]["num_samples"] == sum(plan.counts)
+
+
+def test_a_run_without_validation_keeps_its_last_epoch(
+    finetune_config: Make, digits: Path, tmp_path: Path
+) -> None:
+    from lib.config.schema import PackConfig
+    from lib.data.pack import pack, plan_pack
+
+    root = tmp_path / "no-val"
+    config = PackConfig.model_validate({"source": "digits", "out": str(root), "split": {"val": 0, "test": 0}})
+    pack(config, plan_pack(config), map)
+    plan = plan_run(finetune_config(data__root=str(root), train__epochs=2, train__batch_size=512))
+    result = train(plan, World(threads=2), lambda _: None)
+    assert result["best_epoch"] == 2
+    assert list(result["metrics"]) == ["train"]

@@ -1,0 +1,80 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim import SGD
+
+from lib.models.build import build_model
+from lib.train.step import StepSettings, train_step
+
+
+def small_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+
+
+def take(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, **settings: object) -> tuple:
+    scaler = GradScaler("cpu", enabled=False)
+    return train_step(
+        model,
+        SGD(model.parameters(), lr=0.1),
+        scaler,
+        images,
+        labels,
+        global_count=int(settings.pop("global_count", len(images))),
+        settings=StepSettings(**settings),
+    )
+
+
+def test_gradients_of_unequal_shares_add_up_to_those_of_the_whole_batch() -> None:
+    images, labels = torch.randn(7, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    whole = small_net()
+    take(whole, images, labels)
+    parts = []
+    for share in (slice(0, 5), slice(5, 7)):
+        model = small_net()
+        take(model, images[share], labels[share], global_count=7, world_size=2)
+        parts.append([p.grad for p in model.parameters()])
+    for parameter, first, second in zip(whole.parameters(), *parts, strict=True):
+        # What data-parallel workers do: the mean of their gradients.
+        assert torch.allclose((first + second) / 2, parameter.grad, atol=1e-6)
+
+
+def test_returns_the_summed_loss_and_the_correct_answers_before_the_update() -> None:
+    model = small_net()
+    images, labels = torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1])
+    with torch.no_grad():
+        logits = model(images)
+    loss, correct = take(copy.deepcopy(model), images, labels)
+    assert loss.item() == pytest.approx(nn.functional.cross_entropy(logits, labels).item() * 5, rel=1e-5)
+    assert correct == (logits.argmax(1) == labels).sum()
+
+
+def test_soft_targets_of_one_class_are_the_hard_label() -> None:
+    images, labels = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
+    hard, soft = small_net(), small_net()
+    loss_hard, _ = take(hard, images, labels)
+    loss_soft, _ = take(soft, images, nn.functional.one_hot(labels, 3).float())
+    assert loss_soft.item() == pytest.approx(loss_hard.item(), rel=1e-6)
+
+
+def test_clipping_bounds_the_gradient() -> None:
+    model = small_net()
+    take(model, torch.randn(4, 1, 8, 8) * 100, torch.tensor([0, 1, 2, 0]), gradient_clip=0.01)
+    norm = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
+    assert norm.item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_auxiliary_heads_are_trained() -> None:
+    model = build_model("googlenet", 3, image_size=64)
+    take(model, torch.randn(2, 3, 64, 64), torch.tensor([0, 1]))
+    assert model.aux1.fc2.weight.grad.abs().sum() > 0
+    assert model.aux2.fc2.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_autocast_still_returns_an_fp32_loss(precision: str) -> None:
+    loss, _ = take(small_net(), torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 0]), precision=precision)
+    assert loss.dtype == torch.float32
