@@ -31,6 +31,7 @@ def finish(trainer: Trainer) -> dict[str, Any]:
     """Measure the best model on val and test, write bundle, report and `result.json`; return the result."""
     plan = trainer.plan
     best = trainer.state.best_epoch
+    trainer.world.wait()  # worker 0 may still be writing the weights
     trainer.model.load_state_dict(load_best(plan.state_folder, best))
     splits = [name for name in plan.dataset.manifest.splits if name != "train"] or ["train"]
     outcomes = {split: trainer.outcomes(split) for split in splits}

@@ -1,0 +1,23 @@
+"""Every preset says how to run it, and is a valid configuration."""
+
+from pathlib import Path
+
+import pytest
+
+from lib.config.load import load
+from lib.config.schema import FinetuneConfig
+
+PRESETS = sorted((Path(__file__).parents[2] / "jobs/presets").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_a_preset_is_valid_and_names_its_command_and_result(path: Path) -> None:
+    load(FinetuneConfig, [str(path)])
+    comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any(f"python jobs/finetune.py jobs/presets/{path.name}" in line for line in comment)
+    assert any(line.startswith("# expected:") for line in comment)
+
+
+def test_presets_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(FinetuneConfig, ["jobs/presets/digits.yaml"]).config.model.name == "lenet5"

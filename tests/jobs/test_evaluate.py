@@ -1,0 +1,59 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.conftest import Run
+
+
+@pytest.mark.integration
+def test_counts_and_metrics_are_the_same_at_any_number_of_workers(
+    job: Run, digits: Path, digits_bundle: Path, tmp_path: Path, ray_session: None
+) -> None:
+    results = {}
+    for workers in (0, 1, 2, 3):
+        out = tmp_path / f"out-{workers}"
+        # 179 images in batches of 16: neither 2 nor 3 divides the images or the batches.
+        words = [f"bundle={digits_bundle}", f"data.root={digits}", "batch_size=16", f"out={out}"]
+        ended = job("evaluate", *words, f"run.num_workers={workers}")
+        assert ended.code == 0, ended.err
+        results[workers] = json.loads((out / "result.json").read_text())
+        assert (out / "report/index.html").stat().st_size > 1000
+    first = results[0]["metrics"]["test"]
+    assert first["num_samples"] == 179
+    for found in results.values():
+        assert found["metrics"]["test"]["num_samples"] == first["num_samples"]
+        assert found["metrics"]["test"]["accuracy"] == first["accuracy"]
+        assert found["metrics"]["test"]["loss"] == pytest.approx(first["loss"], abs=1e-6)
+        assert found["per_class"] == results[0]["per_class"]
+
+
+def test_a_bundle_scores_what_its_run_measured(
+    job: Run, digits: Path, digits_bundle: Path, tmp_path: Path
+) -> None:
+    words = [f"bundle={digits_bundle}", f"data.root={digits}", "run.num_workers=0", "out=out"]
+    assert job("evaluate", *words).code == 0
+    found = json.loads((tmp_path / "out/result.json").read_text())["metrics"]["test"]
+    run = json.loads((digits_bundle.parent / "result.json").read_text())["metrics"]["test"]
+    assert found["accuracy"] == run["accuracy"]
+    assert found["loss"] == pytest.approx(run["loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["bundle=nowhere"], "no such folder"),
+        (["split=tests"], "it has: train, val, test"),
+        (["data.root=nowhere"], "pack one"),
+        (["data.root=other"], "different classes"),
+        (["out=other"], "exists"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_a_sentence(
+    job: Run, digits: Path, digits_bundle: Path, photos: Path, words: list[str], sentence: str
+) -> None:
+    assert job("pack", f"source=imagefolder:{photos}", "out=other").code == 0
+    given = [f"bundle={digits_bundle}", f"data.root={digits}", "run.num_workers=0"]
+    ended = job("evaluate", *given, *words)
+    assert ended.code == 2
+    assert sentence in ended.err

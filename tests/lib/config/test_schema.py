@@ -1,0 +1,62 @@
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from lib.config import schema
+from lib.config.fields import keys
+from lib.config.names import FREEZE_STRATEGIES
+from lib.config.schema import EvaluateConfig, FinetuneConfig, Freeze, PackConfig
+from lib.config.serving import ServeConfig
+
+CONTRACT = {
+    PackConfig: "source out resize shard_size_mb split.val split.test seed",
+    FinetuneConfig: "data.root model.name model.weights model.image_size train.epochs train.batch_size "
+    "train.freeze train.precision optim.name optim.lr optim.schedule optim.layer_decay augment.policy "
+    "augment.mix run.name run.storage run.num_workers run.use_gpu run.resume run.seed",
+    EvaluateConfig: "bundle data.root split out",
+    ServeConfig: "bundle http.host http.port",
+}
+
+
+@pytest.mark.parametrize("model", CONTRACT)
+def test_the_keys_of_the_contract_exist(model: type[BaseModel]) -> None:
+    assert set(CONTRACT[model].split()) <= set(keys(model))
+
+
+@pytest.mark.parametrize("model", CONTRACT)
+def test_every_field_is_described(model: type[BaseModel]) -> None:
+    assert not [key for key, field in keys(model).items() if not field.description]
+
+
+def test_freeze_strategies_are_those_of_the_models() -> None:
+    assert get_args(Freeze) == FREEZE_STRATEGIES
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"optim": {"lr": 1e-3, "min_lr": 1e-2}}, "optim.min_lr=0.01 is above optim.lr=0.001"),
+        ({"train": {"batch_size": 2}, "run": {"num_workers": 4}}, "each worker needs an image per step"),
+        ({"run": {"name": "../up"}}, "cannot name a folder"),
+        ({"run": {"name": ".hidden"}}, "cannot name a folder"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        FinetuneConfig.model_validate({"data": {"root": "x"}, **changes})
+
+
+def test_splits_must_leave_something_to_train_on() -> None:
+    with pytest.raises(ValidationError, match="leave nothing to train on"):
+        PackConfig.model_validate({"source": "digits", "out": "x", "split": {"val": 0.5, "test": 0.5}})
+
+
+def test_configuration_needs_no_torch() -> None:
+    import subprocess
+    import sys
+
+    modules = "lib.config.load, lib.config.schema, lib.config.serving"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert schema.FinetuneConfig.__doc__
