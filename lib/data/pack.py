@@ -21,7 +21,7 @@ from lib.data.manifest import INDEX, MANIFEST, Manifest, Split, digest_of
 from lib.data.shard import Bad, Written, columns_of, write_shard
 from lib.data.sources import Source, open_source
 from lib.data.split import SPLITS, ShardPlan, assign_splits, plan_shards
-from lib.errors import UserError
+from lib.errors import RunError, UserError
 
 # Runs a function on every plan and returns the results in order: the built-in `map`, or Ray tasks.
 RunAll = Callable[[Callable[[ShardPlan], Written], Sequence[ShardPlan]], Iterable[Written]]
@@ -88,11 +88,15 @@ def runner(config: PackConfig, plan: PackPlan) -> RunAll:
 def pack(config: PackConfig, plan: PackPlan, run: RunAll) -> Packed:
     """Write the dataset of a plan into a temporary folder beside the target, then rename it.
 
-    Raises `UserError` if more pictures are unreadable than `config.max_bad_fraction` allows.
+    Raises `UserError` if the target cannot be written or more pictures are unreadable than
+    `config.max_bad_fraction` allows, `RunError` if the disk is full.
     """
     root = plan.root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{root.name}.partial-", dir=root.parent))
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{root.name}.partial-", dir=root.parent))
+    except OSError as error:
+        raise UserError(f"out={config.out} cannot be written: {error}", "choose another out=") from None
     try:
         for split in {shard.split for shard in plan.shards}:
             (folder / split).mkdir()
@@ -109,6 +113,8 @@ def pack(config: PackConfig, plan: PackPlan, run: RunAll) -> Packed:
         manifest = _finish(folder, plan.source, written, bad)
         folder.chmod(0o755)
         folder.rename(root)
+    except OSError as error:
+        raise RunError(f"{root} cannot be written: {str(error).splitlines()[-1]}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Packed(root, manifest, bad)

@@ -70,9 +70,9 @@ def write_shard(
     """Write one tar file of a plan below `folder`; the bytes depend on the plan and the pictures alone."""
     path = folder / plan.path
     sizes, grey, bad = [], True, []
-    with path.open("wb") as stream:
-        # Times and owners would make the same pictures different bytes.
-        tar = TarWriter(stream, encoder=False, mtime=0, user="", group="", format="PAX_FORMAT")
+    # Times and owners would make the same pictures different bytes.
+    options = {"encoder": False, "mtime": 0, "user": "", "group": "", "format": "PAX_FORMAT"}
+    with path.open("wb") as file, TarWriter(file, **options) as tar:
         for number in plan.items:
             key = columns.keys[number].as_py()
             try:
@@ -87,7 +87,6 @@ def write_shard(
             tar.write({"__key__": key, extension: data, LABEL_EXTENSION: label})
             sizes.append(size)
             grey = grey and is_item_grey
-        tar.close()
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     rows = scan_tar(path)

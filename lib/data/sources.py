@@ -154,26 +154,30 @@ def _csv(where: str, columns: CsvSection) -> Source:
             hint = f"its columns are {', '.join(header) or 'none'}; choose with csv.{key}=NAME"
             raise UserError(f"source=csv:{where}: no column {column!r}", hint)
     missing, items, paths = [], [], []
-    classes = sorted({line[columns.label_column] or "" for line in lines})
+    given = [(line[columns.label_column] or "").strip() for line in lines]
+    classes = sorted(set(given))
     if "" in classes:
-        row = next(n for n, line in enumerate(lines, 2) if not line[columns.label_column])
+        row = 2 + given.index("")
         raise UserError(f"source=csv:{where}: line {row} has no label in column {columns.label_column!r}")
     labels = {name: label for label, name in enumerate(classes)}
-    for line in lines:
+    for line, label in zip(lines, given, strict=True):
         name = line[columns.image_column] or ""
         picture = path.parent / name
+        if "\\" in name and not picture.is_file():  # written on Windows
+            name = name.replace("\\", "/")
+            picture = path.parent / name
         if not picture.is_file():
             missing.append(name)
             continue
         split = None
         if columns.split_column is not None:
-            given = line[columns.split_column] or ""
-            split = SPLIT_NAMES.get(given.lower())
+            part = (line[columns.split_column] or "").strip()
+            split = SPLIT_NAMES.get(part.lower())
             if split is None:
                 hint = "a split is train, val or test"
-                raise UserError(f"source=csv:{where}: {name} has the split {given!r}", hint)
+                raise UserError(f"source=csv:{where}: {name} has the split {part!r}", hint)
         key = Path(name).with_suffix("").as_posix().lstrip("/")
-        items.append(Item(key, labels[line[columns.label_column]], picture.stat().st_size, split))
+        items.append(Item(key, labels[label], picture.stat().st_size, split))
         paths.append(str(picture))
     if missing:
         shown = "\n".join(missing[:5] + (["…"] if len(missing) > 5 else []))
@@ -239,9 +243,13 @@ SOURCES: dict[str, Callable[[str], Source]] = {
 
 
 def _checked(source: Source) -> Source:
-    """Refuse a source without pictures, with a class without pictures, or with two items of one key."""
+    """Refuse a source without pictures, with one class, or with a class without pictures or proper name."""
     if not source.items:
         raise UserError(f"source={source.name} has no images", f"extensions read: {' '.join(EXTENSIONS)}")
+    garbled = [name for name in source.classes if name != name.encode(errors="replace").decode()]
+    if garbled:
+        problem = f"source={source.name}: the name of class {garbled[0]!a} is not UTF-8"
+        raise UserError(problem, "rename the folder")
     present = {item.label for item in source.items}
     empty = [name for label, name in enumerate(source.classes) if label not in present]
     if empty:
