@@ -1,0 +1,74 @@
+"""Start an endpoint: python -m serving bundle=runs/digits/bundle [http.port=8000 …]
+
+It joins the Ray at RAY_ADDRESS, else it starts its own. It prints `ready http://HOST:PORT` once the golden
+images came out as they should, and stops cleanly on SIGTERM and Ctrl-C, leaving nothing running.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+
+from lib.bundle import read_bundle
+from lib.config.load import load, to_yaml
+from lib.config.paths import input_path
+from lib.config.serving import ServeConfig
+from lib.console import run_job, say
+from serving.listen import check_host, check_port, wait_until_ready
+from serving.proxy import fast_environment
+
+
+class Stop(BaseException):
+    """A signal asked for the end; not an Exception, so that nothing on the way holds it up."""
+
+
+def main() -> None:
+    description = "Start an endpoint for a bundle."
+    loaded = load(ServeConfig, sys.argv[1:], prog="python -m serving", description=description)
+    config = loaded.config
+    bundle = read_bundle(input_path(config.bundle))
+    check_host(config.http.host)
+    joins = "RAY_ADDRESS" in os.environ
+    if not joins:
+        check_port(config.http.host, config.http.port)
+    if loaded.dry_run:
+        say(to_yaml(config).rstrip())
+        say(f"would serve {bundle.arch} with {len(bundle.classes)} classes")
+        return
+
+    # A short path: sockets are made in there, and their names are limited to some hundred characters.
+    with tempfile.TemporaryDirectory(prefix="manta-", ignore_cleanup_errors=True) as folder:
+        if not joins:
+            os.environ.update(fast_environment(Path(folder)))
+        # Only now: ray.serve reads the environment when it is imported.
+        from serving.cluster import endpoint
+
+        try:
+            listen_to_signals()
+            with endpoint(config, joins):
+                listen_to_signals()  # once more: Ray has put its own in place
+                wait_until_ready(config.http.host, config.http.port)
+                say(f"ready http://{config.http.host}:{config.http.port}")
+                say("open to this machine only, without a token; stop it with Ctrl-C or SIGTERM")
+                while True:
+                    signal.pause()
+        except Stop:
+            say("stopped")
+
+
+def listen_to_signals() -> None:
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def stop(_: int, __: FrameType | None) -> None:
+    # Stopping takes a few seconds; an impatient second signal must not leave half of it running.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise Stop
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,107 @@
+"""Manta as a Ray Serve application.
+
+serve run serving.app:build bundle=runs/digits/bundle serve.max_replicas=4
+python -m serving bundle=runs/digits/bundle                # the same, with the flags that make it fast
+
+In a Serve config file the same keys stand under `args:`, dotted or nested.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import yaml
+from fastapi import FastAPI
+from ray import serve
+from ray.serve import Application
+
+from lib.config.load import load
+from lib.config.paths import input_path
+from lib.config.serving import ServeConfig
+from lib.console import say
+from serving.gateway import Gateway
+from serving.routes import create_app
+
+NAME = "manta"
+DEPLOYMENT = "Gateway"
+# Requests beyond the gateway's own places still have to be let in, to be told 429, health or the model.
+_HEADROOM = 1024
+# OpenMP's threads spin while they wait, by default, and fight the event loop and the decoders for the cores:
+# a forward pass then takes up to ten times as long. It reads this when torch is imported.
+_REPLICA_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def build(args: dict[str, Any]) -> Application:
+    """Build the application from the words of `serve run`, or from `args:` of a Serve config file.
+
+    Raises UserError with every mistake, one line each.
+    """
+    config = load(ServeConfig, list(_words(args)), prog="serve run serving.app:build").config
+    if config.http != type(config.http)():
+        say("note: under `serve run` the address is set by Serve's own http_options; http.* has no effect")
+    return application(config)
+
+
+def application(config: ServeConfig, start_attempts: int = 3) -> Application:
+    """Build the application; a replica whose constructor fails is tried `start_attempts` times."""
+    config = config.model_copy(update={"bundle": str(input_path(config.bundle))})
+    options = config.serve
+    scale: dict[str, Any] = {"num_replicas": options.min_replicas}
+    if options.max_replicas > options.min_replicas:
+        # A replica has enough to do when each batch can be filled while the last one runs.
+        scale = {
+            "autoscaling_config": {
+                "min_replicas": options.min_replicas,
+                "max_replicas": options.max_replicas,
+                "target_ongoing_requests": options.max_batch_size,
+            }
+        }
+    deployment = serve.deployment(
+        name=DEPLOYMENT,
+        ray_actor_options={
+            "num_cpus": options.threads or 1,
+            "num_gpus": int(options.use_gpu),
+            "runtime_env": {"env_vars": _REPLICA_ENVIRONMENT},
+        },
+        max_ongoing_requests=options.max_queued + options.max_batch_size + _HEADROOM,
+        # What is admitted ends within the timeout, so a replica that drains for that long loses nothing.
+        graceful_shutdown_timeout_s=options.request_timeout_s + 5,
+        graceful_shutdown_wait_loop_s=0.2,
+        max_constructor_retry_count=start_attempts,
+        **scale,
+    )(Replica)
+    return deployment.bind(config)
+
+
+def _create_app() -> FastAPI:
+    """Called by Serve in the replica; the replica object exists by the time that requests come."""
+
+    def gateway() -> Gateway:
+        replica: Any = serve.get_replica_context().servable_object
+        return cast(Gateway, replica.gateway)
+
+    return create_app(gateway)
+
+
+@serve.ingress(_create_app)
+class Replica:
+    """What Serve starts, checks and stops."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        self.gateway = Gateway(config)
+
+    def check_health(self) -> None:
+        self.gateway.check_health()
+
+    def __del__(self) -> None:
+        if hasattr(self, "gateway"):
+            self.gateway.close()
+
+
+def _words(args: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Flatten nested arguments to the `dotted.key=value` words of the command line."""
+    for key, value in args.items():
+        if isinstance(value, Mapping):
+            yield from _words(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True)
+            yield f"{prefix}{key}={text.removesuffix('...' + chr(10)).strip()}"

@@ -1,0 +1,108 @@
+"""Ray and Serve around one endpoint: what was started is stopped, what was there before stays.
+
+with endpoint(config, joins=False):
+    …                                   # the endpoint is up, and its golden check has passed
+"""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+
+import ray
+from ray import serve
+from ray.serve.exceptions import RayServeException
+
+from lib.config.serving import ServeConfig
+from lib.errors import RunError, UserError
+from serving.app import DEPLOYMENT, NAME, application
+from serving.listen import answers, check_port
+
+
+@contextlib.contextmanager
+def endpoint(config: ServeConfig, joins: bool) -> Iterator[None]:
+    """Run an endpoint on the Ray at RAY_ADDRESS (`joins`), else on one of its own.
+
+    Raises UserError if there is no such Ray, or no place on it; RunError if the endpoint does not come up.
+    """
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    try:
+        _connect(joins)
+        found = bool(serve.status().proxies)
+        _check(config, joins, found)
+        try:
+            serve.start(http_options={"host": config.http.host, "port": config.http.port})
+            _deploy(config)
+            yield
+        finally:
+            serve.delete(NAME)  # returns when the replicas have finished what they were at
+            if joins and not found and not serve.status().applications:
+                serve.shutdown()  # type: ignore[no-untyped-call]
+    finally:
+        ray.shutdown()
+
+
+def _connect(joins: bool) -> None:
+    if joins:
+        try:
+            _probe(os.environ["RAY_ADDRESS"])
+            ray.init(log_to_driver=False)
+        except (ConnectionError, ValueError) as error:
+            problem = f"no Ray answers at RAY_ADDRESS={os.environ['RAY_ADDRESS']}: {error}"
+            hint = "start it, or unset RAY_ADDRESS; if it asks for a token, set RAY_AUTH_MODE=token"
+            raise UserError(problem, hint) from None
+    else:
+        # "local": never a Ray that somebody else left running on this machine.
+        ray.init("local", include_dashboard=False, log_to_driver=False)
+
+
+def _probe(address: str) -> None:
+    """Find out at once what Ray finds out in two minutes; ConnectionError if nothing listens there."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError as error:
+            raise ConnectionError(error.strerror or str(error)) from None
+
+
+def _check(config: ServeConfig, joins: bool, found: bool) -> None:
+    """Refuse, before anything is deployed, what could not come up or would push something else aside."""
+    host, port, options = config.http.host, config.http.port, config.serve
+    if not found:
+        check_port(host, port)
+    elif NAME in serve.status().applications:
+        problem = "this Ray runs an endpoint of Manta already"
+        raise UserError(problem, "stop that one, or unset RAY_ADDRESS to give this one a Ray of its own")
+    elif not answers(host, port, "/-/healthz"):
+        problem = f"Serve runs on this Ray already, and does not listen at {host}:{port}"
+        raise UserError(problem, "give http.host and http.port of the Serve that runs")
+    if not joins:  # A cluster may grow; this machine does not.
+        has = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        cores, gpus = (options.threads or 1) * options.min_replicas, options.use_gpu * options.min_replicas
+        if cores > has.get("CPU", 0) or gpus > has.get("GPU", 0):
+            problem = (
+                f"the replicas need {cores} cores and {gpus} GPUs; this machine has "
+                f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}"
+            )
+            raise UserError(problem, "lower serve.min_replicas or serve.threads, or leave out serve.use_gpu")
+
+
+def _deploy(config: ServeConfig) -> None:
+    try:
+        serve.run(application(config, start_attempts=1), name=NAME)
+    except (RuntimeError, RayServeException) as error:
+        app = serve.status().applications.get(NAME)
+        deployment = app.deployments.get(DEPLOYMENT) if app else None
+        cause = cause_of(deployment.message if deployment else str(error))
+        raise RunError(
+            f"the endpoint did not come up: {cause}", "see /tmp/ray/session_latest/logs/serve"
+        ) from None
+
+
+def cause_of(message: str) -> str:
+    """Find the sentence in Serve's account of a failed replica, which is mostly a traceback."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    ours = [line.partition(": ")[2] for line in lines if line.startswith(("lib.errors.", "lib.images."))]
+    return [*lines, *ours][-1] if lines else "no reason given"

@@ -1,0 +1,161 @@
+"""Decode, batch and run in one replica: what stands between an HTTP request and a bundle.
+
+gateway = Gateway(config)                        # loads the bundle and proves it on the golden images
+answers = await gateway.predict([data], top_k=5)
+
+A request is admitted before its body is read, so that the memory of a replica is bounded; what is admitted
+ends within `serve.request_timeout_s`, one way or another.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from time import perf_counter
+
+import numpy as np
+from torch import Tensor
+
+from lib.config.serving import ServeConfig
+from lib.errors import RunError
+from lib.images.decode import ImageError
+from lib.predict.predictor import Predictor
+from serving.member import Member, Result, usable_cores
+from serving.problems import RequestError, from_image
+from serving.schemas import Answer, ModelCard, ModelMember, ModelName, Prediction, Preprocessing, Timing
+
+# More decoders than this only compete with the model for cores.
+_MAX_DECODERS = 4
+
+
+class Gateway:
+    """A bundle that takes requests.
+
+    Raises UserError for a bundle that cannot be read, RunError if its golden images come out differently.
+    """
+
+    def __init__(self, config: ServeConfig) -> None:
+        self.config = config
+        serve = config.serve
+        self.predictor = Predictor(config.bundle, device="cuda" if serve.use_gpu else "cpu")
+        self.bundle = self.predictor.bundle
+        self.name = ModelName(name=url_name(self.bundle.name), version=self.bundle.version)
+        self._member = Member(self.predictor.probabilities, serve.max_batch_size, serve.threads)
+        self._decoders = ThreadPoolExecutor(min(serve.threads or usable_cores(), _MAX_DECODERS), "decode")
+        self._capacity = serve.max_queued + serve.max_batch_size
+        self._admitted = 0
+        self._member.call(self.predictor.golden_check)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model keeps up; false once a forward pass outlasts every request that waits for it."""
+        return self._member.running_s() < self.config.serve.request_timeout_s
+
+    def check_health(self) -> None:
+        """Raise RunError if this replica should be replaced."""
+        if not self.ready:
+            raise RunError(f"the model has been busy with one batch for {self._member.running_s():.0f} s")
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._member.close()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    @asynccontextmanager
+    async def admission(self) -> AsyncIterator[None]:
+        """Hold one of the places of this replica, for no longer than the time that a request may take.
+
+        Raises `RequestError`: 429 when all places are taken, 503 when the model is stuck, 504 in the end.
+        """
+        if not self.ready:
+            raise RequestError(503, "the model is not ready", "wait for GET /v2/health/ready")
+        if self._admitted >= self._capacity:
+            problem = f"the queue is full: {self._admitted} requests are being worked on"
+            raise RequestError(429, problem, "try again in a second", {"Retry-After": "1"})
+        self._admitted += 1
+        limit_s = self.config.serve.request_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                yield
+        except TimeoutError:
+            problem = f"the request took longer than {limit_s:g} s"
+            raise RequestError(504, problem, "try again, or raise serve.request_timeout_s") from None
+        finally:
+            self._admitted -= 1
+
+    async def predict(
+        self, images: Sequence[bytes], top_k: int | None = None, since: float | None = None
+    ) -> list[Answer]:
+        """Classify encoded images; one that cannot be used refuses the request as a whole.
+
+        `since` is the `perf_counter` at which the request came in, for its total time.
+
+        Raises `RequestError` (400, 413, 415, 422).
+        """
+        start = perf_counter() if since is None else since
+        classes = len(self.bundle.classes)
+        if top_k is not None and not 1 <= top_k <= classes:
+            raise RequestError(422, f"top_k={top_k} is out of range", f"this model has {classes} classes")
+        decoded = await asyncio.gather(*map(self._decode, images), return_exceptions=True)
+        pixels = []
+        for place, outcome in enumerate(decoded, 1):
+            if isinstance(outcome, ImageError):
+                raise from_image(outcome, f"file {place}: " if len(images) > 1 else "")
+            if isinstance(outcome, BaseException):
+                raise outcome
+            pixels.append(outcome)
+        results = await asyncio.gather(*(self._member.run(tensor) for tensor, _ in pixels))
+        total = perf_counter() - start
+        return [
+            self._answer(result, top_k or min(5, classes), decode_s, total)
+            for result, (_, decode_s) in zip(results, pixels, strict=True)
+        ]
+
+    async def _decode(self, data: bytes) -> tuple[Tensor, float]:
+        start = perf_counter()
+        loop, limit = asyncio.get_running_loop(), self.config.limits.max_pixels
+        pixels = await loop.run_in_executor(self._decoders, self.predictor.prepare, data, limit)
+        return pixels, perf_counter() - start
+
+    def _answer(self, result: Result, top_k: int, decode_s: float, total_s: float) -> Answer:
+        best = np.argsort(-result.probabilities, kind="stable")[:top_k]
+        return Answer(
+            predictions=[
+                Prediction(
+                    label=self.bundle.classes[index],
+                    index=int(index),
+                    probability=min(1.0, float(result.probabilities[index])),
+                )
+                for index in best
+            ],
+            model=self.name,
+            members_used=1,
+            timing_ms=Timing(
+                decode=_ms(decode_s),
+                queue=_ms(result.queue_s),
+                forward=_ms(result.forward_s),
+                total=_ms(total_s),
+            ),
+        )
+
+    def card(self) -> ModelCard:
+        """Describe what is being served."""
+        bundle = self.bundle
+        return ModelCard(
+            name=self.name.name,
+            version=self.name.version,
+            members=[ModelMember(arch=bundle.arch, version=bundle.version, weight=1.0)],
+            classes=list(bundle.classes),
+            preprocessing=Preprocessing.model_validate(bundle.preprocess.to_dict()),
+            views="none",
+        )
+
+
+def url_name(name: str) -> str:
+    """Make a model's name fit into a URL: `my run` becomes `my-run`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

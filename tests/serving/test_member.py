@@ -1,0 +1,144 @@
+"""The queue in front of a network: it drains, does not wait, and survives what goes wrong."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from serving.member import Forward, Member, Result, usable_cores
+
+
+class Model:
+    """Echoes the first pixel; notes its batches; can be held up."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.threads: set[str] = set()
+        self.go = threading.Event()
+        self.go.set()
+
+    def __call__(self, pixels: Tensor) -> NDArray[np.float32]:
+        self.batches.append(len(pixels))
+        self.threads.add(threading.current_thread().name)
+        assert self.go.wait(10)
+        if int(pixels.max()) == 255:
+            raise ValueError("a poisoned batch")
+        return pixels[:, 0, 0, :1].numpy().astype(np.float32)
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[[Forward, int], Member]]:
+    members: list[Member] = []
+
+    def build(forward: Forward, max_batch_size: int) -> Member:
+        members.append(Member(forward, max_batch_size, threads=1))
+        return members[-1]
+
+    yield build
+    for member in members:
+        member.close()
+
+
+def pixel(value: int) -> Tensor:
+    return torch.full((1, 2, 2), value, dtype=torch.uint8)
+
+
+Make = Callable[[Forward, int], Member]
+
+
+def test_every_image_gets_its_own_row(model: Model, make: Make) -> None:
+    async def run() -> list[Result]:
+        member = make(model, 4)
+        return await asyncio.gather(*(member.run(pixel(value)) for value in range(10)))
+
+    assert [result.probabilities[0] for result in asyncio.run(run())] == list(range(10))
+    assert sum(model.batches) == 10
+    assert max(model.batches) <= 4
+
+
+def test_a_lone_image_does_not_wait_and_a_crowd_is_batched(model: Model, make: Make) -> None:
+    async def run() -> list[Result]:
+        member = make(model, 8)
+        model.go.clear()
+        first = asyncio.create_task(member.run(pixel(0)))
+        while not model.batches:
+            await asyncio.sleep(0.001)
+        rest = [asyncio.create_task(member.run(pixel(value))) for value in range(1, 6)]
+        await asyncio.sleep(0.02)
+        model.go.set()
+        return await asyncio.gather(first, *rest)
+
+    results = asyncio.run(run())
+    assert model.batches == [1, 5]
+    assert [result.batch_size for result in results] == [1, 5, 5, 5, 5, 5]
+    assert results[1].queue_s > results[0].queue_s
+    assert len(model.threads) == 1
+
+
+def test_the_event_loop_stays_free_while_the_model_runs(model: Model, make: Make) -> None:
+    async def run() -> float:
+        member = make(model, 8)
+        model.go.clear()
+        task = asyncio.create_task(member.run(pixel(1)))
+        await asyncio.sleep(0.05)
+        running = member.running_s()
+        model.go.set()
+        await task
+        assert member.running_s() == 0
+        return running
+
+    assert asyncio.run(run()) >= 0.02
+
+
+def test_an_error_belongs_to_its_batch_only(model: Model, make: Make) -> None:
+    async def run() -> list[Any]:
+        member = make(model, 1)
+        images = (member.run(pixel(value)) for value in (1, 255, 2))
+        return await asyncio.gather(*images, return_exceptions=True)
+
+    first, bad, last = asyncio.run(run())
+    assert (first.probabilities[0], last.probabilities[0]) == (1, 2)
+    assert isinstance(bad, ValueError)
+
+
+def test_images_of_clients_that_left_are_not_computed(model: Model, make: Make) -> None:
+    async def run() -> None:
+        member = make(model, 8)
+        model.go.clear()
+        first = asyncio.create_task(member.run(pixel(0)))
+        gone = [asyncio.create_task(member.run(pixel(1))) for _ in range(5)]
+        await asyncio.sleep(0.02)
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        last = asyncio.create_task(member.run(pixel(2)))
+        model.go.set()
+        await asyncio.gather(first, last)
+
+    asyncio.run(run())
+    assert sum(model.batches) <= 7
+    assert model.batches[-1] <= 2
+
+
+def test_threads_are_set_in_the_thread_of_the_model(make: Make) -> None:
+    assert make(lambda pixels: pixels.numpy(), 1).call(torch.get_num_threads) == 1
+
+
+def test_cores_heed_the_quota_of_a_container(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr("serving.member._QUOTA", quota)
+    everything = usable_cores()
+    for text, cores in (("max 100000", everything), ("100000 100000", 1), ("50000 100000", 1)):
+        quota.write_text(text)
+        assert usable_cores() == cores
