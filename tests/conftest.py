@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,31 @@ def encode(pixels: np.ndarray, image_format: str = "PNG", **options: object) -> 
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, image_format, **options)
     return stream.getvalue()
+
+
+def write_photos(root: Path) -> Path:
+    """Write two classes of 12 pictures of 300 x 300 each, as JPEG: bright discs and stripes."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:300, :300]
+    for name in ("disc", "stripes"):
+        (root / name).mkdir(parents=True)
+        for number in range(12):
+            if name == "disc":
+                top, left = rng.integers(90, 210, 2)
+                shape = (np.hypot(y - top, x - left) < rng.integers(40, 90)) * 150
+            else:
+                shape = ((x + y * rng.normal()) // rng.integers(10, 30) % 2) * 100
+            noise = rng.integers(0, 80, (300, 300, 3))
+            pixels = (shape[..., None] * rng.uniform(0.6, 1, 3) + noise).clip(0, 255).astype(np.uint8)
+            (root / name / f"{number:03d}.jpg").write_bytes(encode(pixels, "JPEG", quality=90))
+    return root
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
