@@ -64,6 +64,10 @@ def place(requested: int | Literal["auto"], use_gpu: bool | Literal["auto"]) -> 
     nodes = [node["Resources"] for node in alive if node["Alive"]]
     gpus = int(sum(node.get("GPU", 0) for node in nodes))
     cpus = [node["CPU"] for node in nodes if node.get("CPU", 0) >= 1]
+    if len(cpus) == 1:
+        # Beside other work, an endpoint say, take the cores that are left.
+        free: float = ray.available_resources().get("CPU", 0)  # type: ignore[no-untyped-call]  # as above
+        cpus = [free if free >= 1 else cpus[0]]
     gpu = gpus > 0 if use_gpu == "auto" else use_gpu
     workers = requested if requested != "auto" else (gpus if gpu else len(cpus))
     if gpu and workers > gpus:

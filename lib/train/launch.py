@@ -7,6 +7,7 @@ and mixes in its internals.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from lib.train.plan import RunPlan
 from lib.train.world import World
 
 _POLL_S = 0.3
+_SLOW_START_S = 90.0
 
 
 def launch(plan: RunPlan) -> dict[str, Any]:
@@ -154,13 +156,18 @@ def _work(config: dict[str, Any], *, messages: Any, cpus: float) -> None:
 
 
 def _read_lines(messages: Any, ended: threading.Event) -> None:
+    """Print the workers' lines until the run has ended; say so if they are slow to start."""
     import ray
 
-    is_last = False
+    is_last, is_silent, warn_at = False, True, time.monotonic() + _SLOW_START_S
     while not is_last:
         is_last = ended.wait(_POLL_S)
         for line in ray.get(messages.take.remote()):
             say(line)
+            is_silent = False
+        if is_silent and time.monotonic() > warn_at:
+            say("no worker has started yet: is the cluster busy with other work? (ray status tells)")
+            warn_at = float("inf")
 
 
 def _last_line(error: Exception) -> str:
