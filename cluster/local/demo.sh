@@ -28,7 +28,8 @@ run python jobs/evaluate.py bundle=runs/demo/run/bundle data.root=runs/demo/data
     run.num_workers=0
 
 say "4/4 serve the bundle and send it an image"
-picture=$(tar -tf runs/demo/dataset/test/test-000000.tar | grep -m1 '\.png$')
+members=$(tar -tf runs/demo/dataset/test/test-000000.tar)
+picture=$(grep -m1 '\.png$' <<<"$members")
 tar -xOf runs/demo/dataset/test/test-000000.tar "$picture" >runs/demo/digit.png
 label=$(tar -xOf runs/demo/dataset/test/test-000000.tar "${picture%.png}.cls")
 port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
