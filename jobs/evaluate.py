@@ -1,6 +1,6 @@
 """Measure a bundle on a split of a dataset, every sample exactly once, and write a report.
 
-python jobs/evaluate.py bundle=runs/digits/bundle data.root=runs/digits/dataset
+python jobs/evaluate.py bundle=runs/digits/bundle data.root=runs/datasets/digits
 """
 
 import sys

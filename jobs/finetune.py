@@ -1,7 +1,7 @@
 """Fine-tune a network on a packed dataset, with data-parallel workers, and write a bundle.
 
 python jobs/finetune.py jobs/presets/digits.yaml
-python jobs/finetune.py data.root=runs/photos/dataset model.name=resnet18 model.weights=default
+python jobs/finetune.py data.root=runs/datasets/photos model.name=resnet18 model.weights=default
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Pack labelled images into WebDataset shards with an index.
 
-python jobs/pack.py source=imagefolder:photos out=runs/photos/dataset
-python jobs/pack.py source=csv:labels.csv csv.label_column=species out=runs/birds/dataset resize=256
+python jobs/pack.py source=imagefolder:photos out=runs/datasets/photos
+python jobs/pack.py source=csv:labels.csv csv.label_column=species out=runs/datasets/birds resize=256
 """
 
 import sys

@@ -41,7 +41,7 @@ class Section(BaseModel):
 class DataSection(Section):
     """Which images, and how they are read."""
 
-    root: str = Field(examples=["runs/digits/dataset"])
+    root: str = Field(examples=["runs/datasets/digits"])
     """Dataset folder written by jobs/pack.py."""
     source: str | None = None
     """Where to pack `data.root` from when it does not exist yet; the same words as jobs/pack.py source=."""
@@ -206,7 +206,7 @@ class PackConfig(Section):
     source: str = Field(examples=["imagefolder:photos"])
     """imagefolder:DIR (DIR/class/*.jpg, or DIR/train/class/*.jpg …), csv:FILE, digits, or
     torchvision:NAME:ROOT."""
-    out: str = Field(examples=["runs/photos/dataset"])
+    out: str = Field(examples=["runs/datasets/photos"])
     """Dataset folder to write; must not exist."""
     resize: Count | None = None
     """Store images with their shorter side at most this long; by default their bytes are kept."""
@@ -238,7 +238,7 @@ class EvaluateRunSection(Section):
 class EvaluateDataSection(Section):
     """Which images."""
 
-    root: str = Field(examples=["runs/digits/dataset"])
+    root: str = Field(examples=["runs/datasets/digits"])
     """Dataset folder written by jobs/pack.py."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Decoding threads per worker; 0 takes one per core of the worker."""

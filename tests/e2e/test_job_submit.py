@@ -98,7 +98,7 @@ def test_a_job_with_the_checkout_as_working_directory(head: Head) -> None:
     bundle = head.home / "manta/runs/x/bundle"
     assert (bundle / "bundle.json").exists()
     assert str(bundle) in said
-    assert (head.home / "manta/runs/digits/dataset/dataset.json").exists()
+    assert (head.home / "manta/runs/datasets/digits/dataset.json").exists()
 
 
 @pytest.mark.integration
