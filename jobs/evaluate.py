@@ -15,7 +15,7 @@ def main() -> None:
     loaded = load(EvaluateConfig, sys.argv[1:], prog="python jobs/evaluate.py", description=description)
 
     # Only a real run waits for torch.
-    from lib.train.evaluation import finish_evaluation, plan_evaluation, run_evaluation
+    from lib.train.evaluation import evaluate_bundle, plan_evaluation
 
     plan = plan_evaluation(loaded.config)
     if loaded.dry_run:
@@ -24,7 +24,7 @@ def main() -> None:
         say(line)
     if loaded.dry_run:
         return
-    result = finish_evaluation(plan, run_evaluation(plan))
+    result = evaluate_bundle(plan)
     metrics = result["metrics"][loaded.config.split]
     rows = {
         "accuracy": f"{metrics['accuracy']:.4f} on {metrics['num_samples']:.0f} images",

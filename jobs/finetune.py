@@ -10,7 +10,7 @@ from lib.config.load import load, to_yaml
 from lib.config.paths import input_path
 from lib.config.schema import FinetuneConfig
 from lib.console import block, run_job, say
-from lib.train.resume import CONFIG, check_unchanged, claim, resume_words
+from lib.train.resume import check_unchanged, resume_words
 
 
 def main() -> None:
@@ -21,27 +21,24 @@ def main() -> None:
 
     # Only a real run waits for torch.
     from lib.data.pack import pack_from
-    from lib.train.finish import read_result
     from lib.train.launch import launch
-    from lib.train.plan import plan_run
+    from lib.train.plan import check_settings, plan_run
 
+    check_settings(config)
     if config.data.source is not None and not input_path(config.data.root).exists():
-        pack_from(config.data.source, config.data.root)
+        pack_from(config.data.source, config.data.root, dry_run=loaded.dry_run)
+        if loaded.dry_run:
+            return
     plan = plan_run(config)
-    stored = plan.folder / CONFIG
     if config.run.resume is not None:
-        check_unchanged(plan.config, stored)
+        check_unchanged(plan.config, plan.folder)
     if loaded.dry_run:
         say(to_yaml(plan.config))
     for line in plan.lines():
         say(line)
     if loaded.dry_run:
         return
-    with claim(plan.folder):
-        result = read_result(plan.folder)
-        if result is None:
-            stored.write_text(to_yaml(plan.config))
-            result = launch(plan)
+    result = launch(plan)
     split, metrics = list(result["metrics"].items())[-1]
     rows = {
         "accuracy": f"{metrics['accuracy']:.4f} on {metrics['num_samples']:.0f} images of {split}",

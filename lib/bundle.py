@@ -10,7 +10,6 @@ bundle.json  model.safetensors  config.yaml  golden/  report/  README.md
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import nn
 
 from lib import __version__
 from lib.errors import UserError
+from lib.files import make_folder, make_partial
 from lib.images.spec import PreprocessSpec
 from lib.models.build import build_model
 from lib.models.weights import load_exact
@@ -101,9 +101,8 @@ class Bundle:
 
     @property
     def version(self) -> str:
-        """Twelve hexadecimal digits that change when any file of the bundle does."""
-        content = json.dumps(self.manifest.sha256, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        """Twelve hexadecimal digits that change with the manifest, and so with any file of the bundle."""
+        return hashlib.sha256(self.manifest.model_dump_json().encode()).hexdigest()[:12]
 
     @property
     def name(self) -> str:
@@ -131,13 +130,13 @@ def write_bundle(path: Path, content: BundleContent) -> Bundle:
     """
     if path.exists():
         raise UserError(f"the bundle {path} exists", "choose another run.name, or remove it first")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
+    make_folder(path.parent)
+    folder = make_partial(path)
     try:
         save_file({name: t.contiguous() for name, t in content.model.state_dict().items()}, folder / WEIGHTS)
         _write_golden(folder / "golden", content.golden)
-        (folder / "config.yaml").write_text(content.config_yaml)
-        (folder / "README.md").write_text(content.card)
+        (folder / "config.yaml").write_text(content.config_yaml, encoding="utf-8")
+        (folder / "README.md").write_text(content.card, encoding="utf-8")
         if content.write_report is not None:
             content.write_report(folder / "report")
         files = sorted(p for p in folder.rglob("*") if p.is_file())
@@ -152,8 +151,7 @@ def write_bundle(path: Path, content: BundleContent) -> Bundle:
             dataset=content.dataset,
             sha256={p.relative_to(folder).as_posix(): _sha256(p) for p in files},
         )
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
-        folder.chmod(0o755)
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
         folder.rename(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -170,7 +168,7 @@ def read_bundle(path: Path) -> Bundle:
         what = f"it has no {MANIFEST}" if path.exists() else "no such folder"
         raise UserError(f"{path} is not a bundle: {what}", "a run keeps its bundle in RUN/bundle")
     try:
-        values = json.loads(file.read_text())
+        values = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file} is not JSON: {error}", "restore the bundle") from None
     found = values.get("format") if isinstance(values, dict) else None

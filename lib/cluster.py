@@ -1,4 +1,4 @@
-"""The Ray this process talks to: the one at RAY_ADDRESS or on this machine, else one of its own.
+"""The Ray this process talks to: the one at RAY_ADDRESS, else one of its own.
 
 connect()
 place(requested="auto", use_gpu="auto")      # Placement(workers=1, gpu=False, cpus=2)
@@ -8,11 +8,12 @@ results = ray_map(function, items, at_a_time=4)
 import logging
 import math
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from lib.errors import UserError
+from lib.errors import MantaError, RunError, UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,9 +27,10 @@ _QUIET = {
 
 
 def connect() -> None:
-    """Join or start Ray, without its log lines on this terminal; does nothing if connected.
+    """Join the Ray at RAY_ADDRESS, else start one; without its log lines on this terminal.
 
-    Raises `UserError` if RAY_ADDRESS names a cluster that does not answer.
+    `ray job submit` sets RAY_ADDRESS. A Ray that happens to run here is never joined unasked. Does nothing
+    if connected. Raises `UserError` if RAY_ADDRESS names a cluster that does not answer.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -36,12 +38,27 @@ def connect() -> None:
 
     if ray.is_initialized():
         return
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        ray.init("local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        return
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    except ConnectionError as error:
-        hint = "start it (ray start --head), or unset RAY_ADDRESS to use a Ray of this process"
-        problem = f"no Ray answers at RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}"
-        raise UserError(f"{problem}: {str(error).splitlines()[0]}", hint) from None
+        _probe(address)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        problem = f"no Ray answers at RAY_ADDRESS={address}: {str(error).splitlines()[0]}"
+        hint = "start it, or unset RAY_ADDRESS; if it asks for a token, set RAY_AUTH_MODE=token"
+        raise UserError(problem, hint) from None
+
+
+def _probe(address: str) -> None:
+    """Find out at once what Ray finds out in two minutes; ConnectionError if nothing listens there."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit() and "/" not in host:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError as error:
+            raise ConnectionError(error.strerror or str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -62,17 +79,23 @@ def place(requested: int | Literal["auto"], use_gpu: bool | Literal["auto"]) -> 
 
     alive: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types here
     nodes = [node["Resources"] for node in alive if node["Alive"]]
-    gpus = int(sum(node.get("GPU", 0) for node in nodes))
+    gpu_nodes = [node for node in nodes if node.get("GPU", 0) >= 1]
+    gpus = int(sum(node["GPU"] for node in gpu_nodes))
+    gpu = gpus > 0 if use_gpu == "auto" else use_gpu
+    if gpu:
+        workers = gpus if requested == "auto" else requested
+        if not 1 <= workers <= gpus:
+            hint = f"set run.num_workers={gpus}" if gpus else "set run.use_gpu=auto"
+            raise UserError(f"{max(1, workers)} workers need a GPU each; the cluster has {gpus}", hint)
+        # Each worker fits beside the other GPUs of its node.
+        cpus_per_gpu = min(node.get("CPU", 0) // node["GPU"] for node in gpu_nodes)
+        return Placement(workers, gpu, max(1.0, cpus_per_gpu))
     cpus = [node["CPU"] for node in nodes if node.get("CPU", 0) >= 1]
     if len(cpus) == 1:
         # Beside other work, an endpoint say, take the cores that are left.
         free: float = ray.available_resources().get("CPU", 0)  # type: ignore[no-untyped-call]  # as above
         cpus = [free if free >= 1 else cpus[0]]
-    gpu = gpus > 0 if use_gpu == "auto" else use_gpu
-    workers = requested if requested != "auto" else (gpus if gpu else len(cpus))
-    if gpu and workers > gpus:
-        hint = f"set run.num_workers={gpus}" if gpus else "set run.use_gpu=false"
-        raise UserError(f"{workers} workers need a GPU each; the cluster has {gpus}", hint)
+    workers = max(1, len(cpus)) if requested == "auto" else requested
     return Placement(workers, gpu, cpus_per_worker(cpus, workers))
 
 
@@ -110,9 +133,11 @@ def ray_map(
 ) -> Iterator[R]:
     """Yield `function(item)` in order, as Ray tasks of which `at_a_time` run at once.
 
-    When one fails, or the caller stops early, the others have ended before this returns.
+    When one fails, or the caller stops early, the others have ended before this returns. Raises what the
+    function raises, and `RunError` if a task is lost.
     """
     import ray
+    from ray.exceptions import RayError, RayTaskError
 
     remote: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_call)
     shared = ray.put(function)
@@ -124,6 +149,12 @@ def ray_map(
             waiting.append(remote.remote(shared, item))
         while waiting:
             yield ray.get(waiting.pop(0))
+    except RayTaskError as error:
+        if isinstance(error.cause, MantaError):
+            raise error.cause from None
+        raise
+    except RayError as error:
+        raise RunError(f"a task was lost: {str(error).splitlines()[0]}", "is the memory full?") from error
     finally:
         for reference in waiting:
             ray.cancel(reference)

@@ -4,6 +4,7 @@ console.say("epoch 1/10  loss 0.31")
 console.block("done", {"bundle": "/data/run/bundle", "next": "python -m serving bundle=…"})
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ def block(title: str, rows: Mapping[str, object]) -> None:
 def run_job(main: Callable[[], None]) -> None:
     """Run an entry point; turn a `MantaError` into one readable message and its exit code."""
     prepare_process()
+    # Code of the user's own (package.module:function) is found in the folder where the job starts.
+    sys.path.append(os.getcwd())
     # What a job has begun, such as a partial folder, is cleaned up on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

@@ -6,14 +6,13 @@ with endpoint(config, joins=False):
 
 import contextlib
 import logging
-import os
-import socket
 from collections.abc import Iterator
 
 import ray
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
+from lib.cluster import connect
 from lib.config.serving import ServeConfig
 from lib.errors import RunError, UserError
 from serving.app import DEPLOYMENT, NAME, application
@@ -28,7 +27,7 @@ def endpoint(config: ServeConfig, joins: bool) -> Iterator[None]:
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
-        _connect(joins)
+        connect()
         found = bool(serve.status().proxies)
         _check(config, joins, found)
         try:
@@ -41,30 +40,6 @@ def endpoint(config: ServeConfig, joins: bool) -> Iterator[None]:
                 serve.shutdown()  # type: ignore[no-untyped-call]
     finally:
         ray.shutdown()
-
-
-def _connect(joins: bool) -> None:
-    if joins:
-        try:
-            _probe(os.environ["RAY_ADDRESS"])
-            ray.init(log_to_driver=False)
-        except (ConnectionError, ValueError) as error:
-            problem = f"no Ray answers at RAY_ADDRESS={os.environ['RAY_ADDRESS']}: {error}"
-            hint = "start it, or unset RAY_ADDRESS; if it asks for a token, set RAY_AUTH_MODE=token"
-            raise UserError(problem, hint) from None
-    else:
-        # "local": never a Ray that somebody else left running on this machine.
-        ray.init("local", include_dashboard=False, log_to_driver=False)
-
-
-def _probe(address: str) -> None:
-    """Find out at once what Ray finds out in two minutes; ConnectionError if nothing listens there."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except OSError as error:
-            raise ConnectionError(error.strerror or str(error)) from None
 
 
 def _check(config: ServeConfig, joins: bool, found: bool) -> None:

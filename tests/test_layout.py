@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 # Floors from the ground up; imports only run down. On the fourth, the order within counts too.
 FLOORS = [
-    ["lib.errors", "lib.runtime", "lib.console", "lib.metrics"],
+    ["lib.errors", "lib.files", "lib.runtime", "lib.console", "lib.metrics"],
     ["lib.config", "lib.images", "lib.models"],
     ["lib.cluster", "lib.data", "lib.bundle"],
     ["lib.report"],
@@ -22,11 +22,14 @@ FLOORS = [
 # Rooms that meet on one floor without a circle.
 SAME_FLOOR = {
     ("lib.console", "lib.errors"),
+    ("lib.files", "lib.errors"),
     ("lib.console", "lib.runtime"),
     ("lib.models", "lib.config"),
     ("lib.data", "lib.cluster"),
 }
-NO_RAY = ("lib.errors", "lib.metrics", "lib.config", "lib.images", "lib.models", "lib.bundle", "lib.predict")
+NO_RAY = [
+    name for floor in FLOORS for name in floor if name not in ("lib.cluster", "lib.train", "jobs", "serving")
+]
 
 
 def room(module: str) -> str | None:

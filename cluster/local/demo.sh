@@ -3,6 +3,9 @@
 #   make demo
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+# Nothing of the surroundings decides where results go, or which Ray is used.
+export MANTA_HOME=$PWD
+unset RAY_ADDRESS
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 run() { printf '$ %s\n' "$*"; "$@"; }
@@ -36,10 +39,11 @@ port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); 
 printf '$ python -m serving bundle=runs/demo/run/bundle http.port=%s\n' "$port"
 python -m serving bundle=runs/demo/run/bundle http.port="$port" >runs/demo/serving.log 2>&1 &
 server=$!
-until grep -q '^ready ' runs/demo/serving.log; do
-    kill -0 "$server" 2>/dev/null || { cat runs/demo/serving.log >&2; exit 1; }
+for _ in $(seq 600); do
+    if grep -q '^ready ' runs/demo/serving.log || ! kill -0 "$server" 2>/dev/null; then break; fi
     sleep 0.5
 done
+grep -q '^ready ' runs/demo/serving.log || { cat runs/demo/serving.log >&2; exit 1; }
 grep '^ready ' runs/demo/serving.log
 printf '$ curl --data-binary @runs/demo/digit.png "http://127.0.0.1:%s/predict?top_k=3"\n' "$port"
 python - "$port" <<'PYTHON'
@@ -48,7 +52,8 @@ import sys, urllib.request
 url = f"http://127.0.0.1:{sys.argv[1]}/predict?top_k=3"
 body = open("runs/demo/digit.png", "rb").read()
 request = urllib.request.Request(url, data=body, headers={"Content-Type": "image/png"})
-print(urllib.request.urlopen(request, timeout=60).read().decode())
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+print(direct.open(request, timeout=60).read().decode())
 PYTHON
 stop_server
 server=

@@ -165,6 +165,11 @@ class FinetuneConfig(Section):
     def _fits_together(self) -> Self:
         if self.optim.min_lr > self.optim.lr:
             raise ValueError(f"optim.min_lr={self.optim.min_lr:g} is above optim.lr={self.optim.lr:g}")
+        if self.optim.warmup_epochs >= self.train.epochs:
+            raise ValueError(
+                f"optim.warmup_epochs={self.optim.warmup_epochs:g} leaves nothing of "
+                f"train.epochs={self.train.epochs}"
+            )
         workers = self.run.num_workers
         if isinstance(workers, int) and self.train.batch_size < workers:
             raise ValueError(

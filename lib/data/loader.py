@@ -79,6 +79,8 @@ class Loader:
     def _start(self, ids: Ids, seeds: list[int]) -> tuple[Batch, list[Future[None]]]:
         pixels = torch.empty((len(ids), *self._shape), dtype=torch.uint8, pin_memory=self._pin)
         labels = torch.from_numpy(self._samples.index.label[ids])
+        if self._pin:
+            labels = labels.pin_memory()
         # A few pieces per thread: few enough to cost little, enough to keep the threads equally busy.
         step = max(1, -(-len(ids) // (2 * self._threads)))
         futures = [

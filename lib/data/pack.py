@@ -6,7 +6,6 @@ packed.root, packed.manifest, packed.bad
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from lib.data.shard import Bad, Written, columns_of, write_shard
 from lib.data.sources import Source, open_source
 from lib.data.split import SPLITS, ShardPlan, assign_splits, plan_shards
 from lib.errors import RunError, UserError
+from lib.files import make_folder, make_partial
 
 # Runs a function on every plan and returns the results in order: the built-in `map`, or Ray tasks.
 RunAll = Callable[[Callable[[ShardPlan], Written], Sequence[ShardPlan]], Iterable[Written]]
@@ -92,11 +92,8 @@ def pack(config: PackConfig, plan: PackPlan, run: RunAll) -> Packed:
     `config.max_bad_fraction` allows, `RunError` if the disk is full.
     """
     root = plan.root
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{root.name}.partial-", dir=root.parent))
-    except OSError as error:
-        raise UserError(f"out={config.out} cannot be written: {error}", "choose another out=") from None
+    make_folder(root.parent)
+    folder = make_partial(root)
     try:
         for split in {shard.split for shard in plan.shards}:
             (folder / split).mkdir()
@@ -111,7 +108,6 @@ def pack(config: PackConfig, plan: PackPlan, run: RunAll) -> Packed:
         bad = [item for result in written for item in result.bad]
         _check_bad(bad, len(plan.source.items), config.max_bad_fraction)
         manifest = _finish(folder, plan.source, written, bad)
-        folder.chmod(0o755)
         folder.rename(root)
     except OSError as error:
         raise RunError(f"{root} cannot be written: {str(error).splitlines()[-1]}") from error
@@ -120,12 +116,16 @@ def pack(config: PackConfig, plan: PackPlan, run: RunAll) -> Packed:
     return Packed(root, manifest, bad)
 
 
-def pack_from(source: str, out: str) -> Packed:
+def pack_from(source: str, out: str, *, dry_run: bool) -> None:
     """Pack a source with the usual settings, and say so; for jobs that need a dataset first."""
     config = PackConfig(source=source, out=out)
     plan = plan_pack(config)
+    if dry_run:
+        for line in [*plan.lines(), "the run is planned once this dataset is packed"]:
+            say(line)
+        return
     say(f"packing {source}: {len(plan.source.items):,} images")
-    return pack(config, plan, runner(config, plan))
+    pack(config, plan, runner(config, plan))
 
 
 def _finish(folder: Path, source: Source, written: list[Written], bad: list[Bad]) -> Manifest:

@@ -4,6 +4,8 @@ pixels = torch.stack([prepare(data, spec) for data in images])   # uint8 [b, c, 
 probabilities = model(normalise(pixels, spec)).softmax(1)
 """
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from PIL import Image
@@ -41,6 +43,14 @@ def resized(image: Image.Image, box: tuple[float, float, float, float], spec: Pr
 
 def normalise(pixels: Tensor, spec: PreprocessSpec) -> Tensor:
     """Turn uint8 [b, c, h, w] into float32 of the same shape, with the mean and std of the specification."""
-    mean = torch.tensor(spec.mean, device=pixels.device).view(-1, 1, 1)
-    std = torch.tensor(spec.std, device=pixels.device).view(-1, 1, 1)
-    return pixels.float().mul_(1 / (255 * std)).sub_(mean / std)
+    scale, shift = _scale_and_shift(spec, pixels.device)
+    return pixels.float().mul_(scale).sub_(shift)
+
+
+@lru_cache(maxsize=16)
+def _scale_and_shift(spec: PreprocessSpec, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return 1 / (255 std) and mean / std, [c, 1, 1] each, kept on the device."""
+    with torch.inference_mode(False):  # a tensor of inference mode could not be used in training later
+        mean = torch.tensor(spec.mean, device=device).view(-1, 1, 1)
+        std = torch.tensor(spec.std, device=device).view(-1, 1, 1)
+        return 1 / (255 * std), mean / std

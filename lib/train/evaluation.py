@@ -1,14 +1,13 @@
 """Measure a bundle on a split of a dataset, in this process or shared by Ray tasks.
 
     plan = plan_evaluation(config)
-    result = finish_evaluation(plan, run_evaluation(plan))      # writes plan.folder
+    result = evaluate_bundle(plan)      # writes plan.folder
 
 The workers need no collective: each takes its batches and returns its part of the table.
 """
 
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -24,6 +23,7 @@ from lib.config.schema import EvaluateConfig
 from lib.data.dataset import Dataset, open_dataset
 from lib.data.loader import Loader
 from lib.errors import UserError
+from lib.files import make_folder, make_partial, write_text
 from lib.images.preprocess import prepare
 from lib.metrics import Outcomes, per_class, summarise
 from lib.predict.evaluate import evaluate
@@ -75,8 +75,22 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     return EvaluationPlan(config, bundle, dataset, folder)
 
 
-def run_evaluation(plan: EvaluationPlan) -> Outcomes:
-    """Evaluate every sample of the split once."""
+def evaluate_bundle(plan: EvaluationPlan) -> dict[str, Any]:
+    """Evaluate every sample of the split once; write the results, and return the content of `result.json`.
+
+    Raises `UserError` if the output folder cannot be written, before anything is computed.
+    """
+    make_folder(plan.folder.parent)
+    folder = make_partial(plan.folder)
+    try:
+        result = _write(plan, _outcomes(plan), folder)
+        folder.rename(plan.folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def _outcomes(plan: EvaluationPlan) -> Outcomes:
     run = plan.config.run
     if run.num_workers == 0:
         device, threads = local_device(run.use_gpu), torch.get_num_threads()
@@ -125,8 +139,7 @@ def _part(rank: int, *, plan: EvaluationPlan, world_size: int, device: str, thre
     return outcomes
 
 
-def finish_evaluation(plan: EvaluationPlan, outcomes: Outcomes) -> dict[str, Any]:
-    """Write the report, the outcome of every sample, and `result.json`; return the latter's content."""
+def _write(plan: EvaluationPlan, outcomes: Outcomes, folder: Path) -> dict[str, Any]:
     split, classes = plan.config.split, plan.bundle.classes
     metrics = {split: summarise(outcomes, len(classes))}
     samples = plan.dataset.samples(split)
@@ -150,16 +163,9 @@ def finish_evaluation(plan: EvaluationPlan, outcomes: Outcomes) -> dict[str, Any
         "metrics": metrics,
         "per_class": {split: per_class(outcomes, classes)},
     }
-    plan.folder.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{plan.folder.name}.partial-", dir=plan.folder.parent))
-    try:
-        write_report(folder / "report", report)
-        outcomes.save(folder / "outcomes.npz")
-        (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
-        folder.chmod(0o755)
-        folder.rename(plan.folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    write_report(folder / "report", report)
+    outcomes.save(folder / "outcomes.npz")
+    write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")
     return result
 
 

@@ -15,6 +15,7 @@ from lib.bundle import BundleContent, Golden, write_bundle
 from lib.config.yaml_write import to_yaml
 from lib.data.dataset import Samples
 from lib.errors import UserError
+from lib.files import write_text
 from lib.images.preprocess import prepare
 from lib.metrics import Outcomes, per_class, summarise
 from lib.predict.predictor import probabilities_of
@@ -118,9 +119,7 @@ def _write(
     # Without a result, a bundle is what an interrupted end of this very run left.
     shutil.rmtree(plan.folder / "bundle", ignore_errors=True)
     write_bundle(plan.folder / "bundle", content)
-    temporary = plan.folder / f".{RESULT}.partial"
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    temporary.replace(plan.folder / RESULT)
+    write_text(plan.folder / RESULT, json.dumps(result, indent=1) + "\n")
     samples.close()
 
 

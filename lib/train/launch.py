@@ -8,37 +8,71 @@ and mixes in its internals.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 
 from lib.cluster import Placement, connect, local_device, place
+from lib.config.yaml_write import to_yaml
 from lib.console import say
-from lib.errors import MantaError, RunError
+from lib.errors import MantaError, RunError, UserError
+from lib.files import write_text
 from lib.runtime import ENVIRONMENT, keep_heap
-from lib.train.finish import finish
+from lib.train.finish import finish, read_result
 from lib.train.loop import Trainer
 from lib.train.plan import RunPlan
+from lib.train.resume import CONFIG, claim
 from lib.train.world import World
 
 _POLL_S = 0.3
 _SLOW_START_S = 90.0
+# How often Ray may try, a minute each, to find room for the workers.
+_MAX_PLACEMENTS = 10
+# What a worker says whose peer has died: the run goes on with new ones.
+_LOST_PEER = ("gloo", "NCCL", "Connection", "Socket")
 
 
 def launch(plan: RunPlan) -> dict[str, Any]:
     """Train, measure and write the bundle of a plan; return the content of its `result.json`.
 
-    Raises `RunError` if the run cannot go on.
+    What cannot start leaves no folder. Raises `UserError` for that, and `RunError` if the run cannot go on.
     """
-    if plan.config.run.num_workers == 0:
-        return train(plan, World(device=torch.device(local_device(plan.config.run.use_gpu))), say)
+    result = read_result(plan.folder)
+    if result is not None:
+        say(f"the run {plan.folder.name} had finished")
+        return result
+    run = plan.config.run
+    if run.num_workers == 0:
+        world = World(device=torch.device(local_device(run.use_gpu)))
+        with _begin(plan):
+            return train(plan, world, say)
     connect()
-    placement = place(plan.config.run.num_workers, plan.config.run.use_gpu)
-    cores = f"{placement.cpus:g} core{'s' * (placement.cpus != 1)} each"
-    say(f"starting {placement.workers} worker{'s' * (placement.workers > 1)}, {cores}")
-    return _launch_on_ray(plan, placement)
+    placement = place(run.num_workers, run.use_gpu)
+    _check_shares(plan, placement.workers)
+    with _begin(plan):
+        cores = f"{placement.cpus:g} core{'s' * (placement.cpus != 1)} each"
+        say(f"starting {placement.workers} worker{'s' * (placement.workers > 1)}, {cores}")
+        return _launch_on_ray(plan, placement)
+
+
+@contextmanager
+def _begin(plan: RunPlan) -> Iterator[None]:
+    """Hold the run folder and keep the configuration in it."""
+    with claim(plan.folder):
+        run = plan.config.run.model_copy(update={"resume": None})
+        write_text(plan.folder / CONFIG, to_yaml(plan.config.model_copy(update={"run": run})))
+        yield
+
+
+def _check_shares(plan: RunPlan, workers: int) -> None:
+    """Refuse to start workers of which one would have no image in a step."""
+    smallest = sum(plan.counts) // plan.steps
+    if smallest < workers:
+        problem = f"{workers} workers would share batches of {smallest} images"
+        raise UserError(problem, f"set run.num_workers={smallest} or less, or a larger train.batch_size")
 
 
 def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[str, Any]:
@@ -87,12 +121,17 @@ def _launch_on_ray(plan: RunPlan, placement: Placement) -> dict[str, Any]:
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.v2.api.exceptions import TrainingFailedError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    messages: Any = ray.remote(num_cpus=0)(Messages).remote()
+    # On this node: if it were lost with another one, no worker could be started again.
+    here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    messages: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Messages).remote()
     run_config: Any = RunConfig(  # Ray types the trainer with the old class of this name
         name="ray",
         storage_path=str(plan.state_folder),
-        failure_config=FailureConfig(max_failures=plan.config.run.max_failures),
+        failure_config=FailureConfig(
+            max_failures=plan.config.run.max_failures, controller_failure_limit=_MAX_PLACEMENTS
+        ),
         worker_runtime_env={"env_vars": ENVIRONMENT},
         logging_config=LoggingConfig(log_level="ERROR"),
     )
@@ -151,6 +190,13 @@ def _work(config: dict[str, Any], *, messages: Any, cpus: float) -> None:
     except MantaError as error:
         ray.get(messages.fail.remote(error.problem, error.hint))
         raise
+    except Exception as error:
+        # A mistake would only repeat; what a lost peer causes would not.
+        told = str(error)
+        if not any(word in told for word in _LOST_PEER):
+            first = told.splitlines()[0] if told else ""
+            ray.get(messages.fail.remote(f"{type(error).__name__}: {first}", _hint(error)))
+        raise
     if world.rank == 0:
         ray.get(messages.finish.remote(result))
 
@@ -168,6 +214,16 @@ def _read_lines(messages: Any, ended: threading.Event) -> None:
         if is_silent and time.monotonic() > warn_at:
             say("no worker has started yet: is the cluster busy with other work? (ray status tells)")
             warn_at = float("inf")
+
+
+def _hint(error: Exception) -> str:
+    if (
+        "out of memory" in str(error)
+        or "can't allocate memory" in str(error)
+        or isinstance(error, MemoryError)
+    ):
+        return "lower train.batch_size, or use more workers"
+    return "the traceback is in Ray's logs: /tmp/ray/session_latest/logs"
 
 
 def _last_line(error: Exception) -> str:

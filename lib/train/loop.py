@@ -1,6 +1,7 @@
 """The training run, as one worker lives it: for each epoch, for each batch, step; validate; keep state.
 
-    model, state = train(plan, World(), say)
+    trainer = Trainer(plan, World(), say)
+    trainer.run()                       # the best weights are then in plan.state_folder
 
 All that decides a step is a function of (seed, epoch, step): which samples, how they are augmented, dropout
 and the learning rate. So a run that starts again from `state/` takes the very steps it would have taken.
@@ -19,6 +20,7 @@ from lib.data.dataset import Samples
 from lib.data.loader import Batch, Loader
 from lib.data.order import EpochOrder, Ids, batch_bounds, mix, sample_seeds, share
 from lib.errors import RunError
+from lib.files import write_text
 from lib.images.augment import train_transform
 from lib.images.mix import mix_batch
 from lib.images.preprocess import normalise, prepare
@@ -35,6 +37,9 @@ from lib.train.step import StepSettings, train_step
 from lib.train.world import World
 
 Say = Callable[[str], None]
+
+# The same at any number of workers, so that the result is too.
+EVALUATION_BATCH = 64
 
 
 class Trainer:
@@ -61,6 +66,7 @@ class Trainer:
         self.train_samples = plan.dataset.samples("train")
         self.train_loader = self._loader(self.train_samples, is_training=True)
         self.state = self._restore()
+        self._epoch_images = 0
         if self.state.epoch == self.state.step == 0:
             self.say(built.note)
 
@@ -92,7 +98,7 @@ class Trainer:
             self.plan.preprocess,
             num_classes=len(self.plan.dataset.classes),
             num_samples=len(samples),
-            batch_size=max(1, self.config.train.batch_size // self.world.size),
+            batch_size=min(self.config.train.batch_size, EVALUATION_BATCH),
             rank=self.world.rank,
             world_size=self.world.size,
             device=self.world.device,
@@ -113,15 +119,17 @@ class Trainer:
         if self.world.rank == 0 and state.sums:
             sums += torch.tensor(state.sums, dtype=torch.float64, device=self.world.device)
         asked = time.monotonic()
+        self._epoch_images = 0
         for batch in self.train_loader.batches(self._batches(state.epoch, state.step)):
             wait_s = time.monotonic() - asked
             start, stop = batch_bounds(state.step, len(self.train_samples), train.batch_size)
             at = state.epoch + state.step / self.plan.steps
             set_learning_rate(self.optimizer, learning_rate(self.config.optim, train.epochs, at, losses))
             loss, correct = self._step(model, batch, stop - start)
-            seen = torch.tensor(len(batch.ids), dtype=torch.float64)
-            sums += torch.stack([loss.double(), correct.double(), seen.to(loss.device)])
+            sums[:2] += torch.stack([loss.double(), correct.double()])
+            sums[2] += len(batch.ids)
             state.step += 1
+            self._epoch_images += stop - start
             progress.step(stop - start, wait_s)
             if progress.is_due():
                 self._check_loss(float(loss), state.epoch)
@@ -129,6 +137,9 @@ class Trainer:
             every = train.checkpoint_every_steps
             if every and state.step % every == 0 and state.step < self.plan.steps:
                 self._save(sums)
+                # A run that starts from this state builds its reducer anew: so does this one, because the
+                # layout of the buckets decides how three or more workers round.
+                model = self.world.wrap(self.model)
             asked = time.monotonic()
         loss_sum, correct_sum, count = self.world.sum(sums).tolist()
         self._check_loss(loss_sum, state.epoch)
@@ -176,7 +187,7 @@ class Trainer:
             "epoch": state.epoch,
             "step": state.epoch * self.plan.steps,
             "lr": self.optimizer.param_groups[-1]["lr"] / self.optimizer.param_groups[-1]["lr_scale"],
-            "images_per_s": round(len(self.train_samples) / train_s, 1),
+            "images_per_s": round(self._epoch_images / train_s, 1),
             "seconds": round(epoch_s, 2),
             "train": train,
         }
@@ -191,7 +202,7 @@ class Trainer:
         if self.world.rank == 0:
             forget_worse(self.plan.state_folder, state.best_epoch)
             lines = "".join(json.dumps(epoch) + "\n" for epoch in state.history)
-            (self.plan.folder / "metrics.jsonl").write_text(lines)
+            write_text(self.plan.folder / "metrics.jsonl", lines)
         told = f"val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}" if val else "no val split"
         best = "  best so far" if state.best_epoch == state.epoch else ""
         self.say(
@@ -210,11 +221,10 @@ class Trainer:
             state.optimizer = self.optimizer.state_dict()
             state.scaler = self.scaler.state_dict()
             state.dataset_digest = self.plan.dataset.manifest.digest
-            state.world_size = self.world.size
             save_state(self.plan.state_folder, state)
 
     def _restore(self) -> RunState:
-        state = load_state(self.plan.state_folder, self.world.device)
+        state = load_state(self.plan.state_folder)
         if state is None:
             return RunState()
         dataset = self.plan.dataset
@@ -224,6 +234,7 @@ class Trainer:
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(state.optimizer)
         self.scaler.load_state_dict(state.scaler)
+        state.model, state.optimizer = {}, {}
         self.say(f"going on from epoch {state.epoch + 1}, step {state.step}")
         return state
 

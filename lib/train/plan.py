@@ -21,6 +21,7 @@ from lib.models.defaults import default_preprocess
 from lib.models.freeze import freeze_table, suggest_freeze
 from lib.models.registry import check_model_name
 from lib.models.sizes import build_skeleton, check_image_size
+from lib.train.memory import estimate_mb
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,14 @@ class RunPlan:
         config, spec = self.config, self.preprocess
         splits = self.dataset.manifest.splits
         sizes = ", ".join(f"{name} {split.num_samples:,}" for name, split in splits.items())
-        rows = freeze_table(build_skeleton(config.model.name, **self.arch_kwargs), config.train.freeze)
+        skeleton = build_skeleton(config.model.name, **self.arch_kwargs)
+        rows = freeze_table(skeleton, config.train.freeze, config.train.epochs)
+        workers = config.run.num_workers
+        share = -(-config.train.batch_size // max(1, workers)) if isinstance(workers, int) else None
+        images = share or config.train.batch_size
+        memory = estimate_mb(
+            skeleton, config.optim.name, images=images, channels=spec.channels, image_size=spec.image_size
+        )
         trained = sum(row.parameters for row in rows if row.trainable)
         total = sum(row.parameters for row in rows)
         lines = [
@@ -64,6 +72,9 @@ class RunPlan:
             *(f"          {row.name:<20} {row.parameters:>12,}  {_learns(row.first_epoch)}" for row in rows),
             f"steps     {config.train.epochs} epochs of {self.steps} steps, up to "
             f"{config.train.batch_size} images each",
+            f"workers   {workers}; each reads its share of every batch from {len(self.counts)} shard"
+            f"{'s' * (len(self.counts) > 1)}",
+            f"memory    about {memory:,.0f} MB per worker for {images} images a step",
             f"optimizer {config.optim.name}, lr {config.optim.lr:g}, {config.optim.schedule}",
             f"augment   {config.augment.policy}, mix {config.augment.mix}",
             f"run       {self.folder}",
@@ -78,27 +89,37 @@ class RunPlan:
         return lines
 
 
+def check_settings(config: FinetuneConfig) -> FinetuneConfig:
+    """Check what needs no dataset, and settle the name of the run and the path of the weights.
+
+    Raises `UserError` if the network, its weights, the augmentation or the run folder do not fit.
+    """
+    is_resumed = config.run.resume is not None
+    config = _named(config)
+    check_model_name(config.model.name)
+    check_weights(config.model.name, config.model.weights)
+    train_transform(config.augment.policy, PreprocessSpec(image_size=32, resize_size=32))
+    _check_folder(_folder(config), is_resumed=is_resumed)
+    return config
+
+
 def plan_run(config: FinetuneConfig) -> RunPlan:
     """Check a configuration against the dataset and the network.
 
     Raises `UserError` if the dataset, the network, its weights, or the run folder do not fit.
     """
-    is_resumed = config.run.resume is not None
-    config = _named(config)
+    config = check_settings(config)
     model = config.model
-    check_model_name(model.name)
-    check_weights(model.name, model.weights)
     dataset = open_dataset(input_path(config.data.root))
     _check_dataset(dataset, config)
     channels = dataset.manifest.channels if model.channels == "auto" else model.channels
     spec = _preprocess(config, channels)
     arch_kwargs = {"num_classes": len(dataset.classes), "channels": channels, "image_size": spec.image_size}
-    train_transform(config.augment.policy, spec)
     check_image_size(build_skeleton(model.name, **arch_kwargs), model.name, **arch_kwargs)
     if model.weights not in ("none", "default"):
         # Another network's file is found out here, not by every worker.
         build_pretrained(model.name, **arch_kwargs, weights=model.weights)
-    return RunPlan(config, _folder(config, is_resumed=is_resumed), dataset, arch_kwargs, spec)
+    return RunPlan(config, _folder(config), dataset, arch_kwargs, spec)
 
 
 def _preprocess(config: FinetuneConfig, channels: int) -> PreprocessSpec:
@@ -117,22 +138,21 @@ def _named(config: FinetuneConfig) -> FinetuneConfig:
     weights = model.weights if model.weights in ("none", "default") else str(input_path(model.weights))
     return config.model_copy(
         update={
-            "run": run.model_copy(update={"name": name, "resume": None}),
+            "run": run.model_copy(update={"name": name}),
             "model": model.model_copy(update={"weights": weights}),
         }
     )
 
 
-def _folder(config: FinetuneConfig, *, is_resumed: bool) -> Path:
-    name = config.run.name
-    assert name is not None
-    folder = output_path(config.run.storage) / name
+def _folder(config: FinetuneConfig) -> Path:
+    assert config.run.name is not None
+    return output_path(config.run.storage) / config.run.name
+
+
+def _check_folder(folder: Path, *, is_resumed: bool) -> None:
     if folder.exists() and not is_resumed:
-        raise UserError(
-            f"the run {name} exists: {folder}",
-            f"go on with it: run.resume={name}; or choose another run.name",
-        )
-    return folder
+        hint = f"go on with it: run.resume={folder.name}; or choose another run.name"
+        raise UserError(f"the run {folder.name} exists: {folder}", hint)
 
 
 def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
@@ -144,6 +164,10 @@ def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
     if isinstance(workers, int) and samples < workers:
         hint = f"set run.num_workers={samples} or less"
         raise UserError(f"{samples} training images are fewer than run.num_workers={workers}", hint)
+    if config.optim.schedule == "plateau" and "val" not in splits:
+        raise UserError(
+            f"optim.schedule=plateau follows the validation loss; {dataset.root} has no val split"
+        )
     if samples == 0:
         raise UserError(f"{dataset.root} has no training images", "pack more images")
 

@@ -1,7 +1,9 @@
 """One line every few seconds on how a run goes, with the time left.
 
 progress = Progress(say, epochs=10, steps=845, done_steps=0)
-progress.step(epoch=0, step=12, images=64, loss=0.41, wait_s=0.002)
+progress.step(images=64, wait_s=0.002)
+if progress.is_due():
+    progress.line(epoch=0, step=12, loss=0.41)
 """
 
 import time

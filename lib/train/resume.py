@@ -13,6 +13,7 @@ from lib.config.load import load
 from lib.config.paths import output_path
 from lib.config.schema import FinetuneConfig, RunSection
 from lib.errors import UserError
+from lib.files import make_folder
 
 CONFIG = "config.yaml"
 
@@ -51,21 +52,32 @@ def resume_words(words: list[str]) -> list[str]:
     return [*presets, str(path), *(word for word in words if word not in presets)]
 
 
-def check_unchanged(config: FinetuneConfig, path: Path) -> None:
-    """Raise `UserError` if a resumed configuration differs where a run that has begun must not."""
-    began = _flat(load(FinetuneConfig, [str(path)]).config.model_dump())
+def check_unchanged(config: FinetuneConfig, folder: Path) -> None:
+    """Hold a resumed configuration against the one that its run began with.
+
+    Raises `UserError` if it differs where a run that has begun must not, or if the run has finished and is
+    to be longer.
+    """
+    began = _flat(load(FinetuneConfig, [str(folder / CONFIG)]).config.model_dump())
     asked = _flat(config.model_dump())
     changed = [k for k, value in asked.items() if value != began[k] and k not in _MAY_CHANGE]
     if changed:
         lines = [f"{key}: began with {began[key]}, now {asked[key]}" for key in changed]
         hint = "\n".join([*lines, "leave these as they were, or start a new run with another run.name"])
         raise UserError("a run that has begun keeps its settings", hint)
+    if (folder / "result.json").exists() and asked["train.epochs"] != began["train.epochs"]:
+        problem = f"the run {folder.name} has finished, with train.epochs={began['train.epochs']}"
+        weights = folder / "bundle/model.safetensors"
+        raise UserError(problem, f"start a new run from its weights: model.weights={weights}")
 
 
 @contextmanager
 def claim(folder: Path) -> Iterator[None]:
-    """Hold a run folder for this process; raises `UserError` if another one works on it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Hold a run folder for this process, and create it.
+
+    Raises `UserError` if another process works on it, or it cannot be created.
+    """
+    make_folder(folder)
     with (folder / ".lock").open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

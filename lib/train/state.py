@@ -10,7 +10,7 @@ functions of them.
 
 import os
 import pickle
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ class RunState:
     best_epoch: int = 0
     """1 for the first epoch; 0 before any."""
     dataset_digest: str = ""
-    world_size: int = 1
 
 
 def save_state(folder: Path, state: RunState) -> None:
@@ -47,7 +46,7 @@ def save_state(folder: Path, state: RunState) -> None:
 
     Raises `RunError` if the disk is full or the folder cannot be written.
     """
-    _write(folder / LAST, {"format": FORMAT, **asdict(state)})
+    _write(folder / LAST, {"format": FORMAT, **vars(state)})
 
 
 def save_best(folder: Path, epoch: int, model: dict[str, Any]) -> None:
@@ -62,15 +61,15 @@ def forget_worse(folder: Path, best_epoch: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def load_state(folder: Path, device: torch.device | None = None) -> RunState | None:
-    """Read the last state, or return None if there is none.
+def load_state(folder: Path) -> RunState | None:
+    """Read the last state into main memory, or return None if there is none.
 
     Raises `UserError` if it is damaged or of an unknown format.
     """
     path = folder / LAST
     if not path.is_file():
         return None
-    values = _read(path, device)
+    values = _read(path)
     found = values.pop("format", None)
     if found != FORMAT:
         raise UserError(f"{path} has format {found!r}; this version reads {FORMAT}", "start a new run")
@@ -100,9 +99,9 @@ def _write(path: Path, values: dict[str, Any]) -> None:
         raise RunError(f"cannot write {path}: {error.strerror}", hint) from None
 
 
-def _read(path: Path, device: torch.device | None = None) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        values: dict[str, Any] = torch.load(path, map_location=device or "cpu", weights_only=True)
+        values: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         problem = f"the state {path} cannot be read: {str(error).splitlines()[0]}"
         raise UserError(problem, "start a new run with another run.name") from None

@@ -1,6 +1,8 @@
 """One step: forward, loss weighted by the real size of the global batch, backward, update.
 
-loss_sum, correct = train_step(model, optimizer, scaler, images, targets, settings)
+loss_sum, correct = train_step(
+    model, optimizer, scaler, images, labels, global_count=64, settings=StepSettings()
+)
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,24 @@ def test_counts_and_metrics_are_the_same_at_any_number_of_workers(
         assert found["metrics"]["test"]["accuracy"] == first["accuracy"]
         assert found["metrics"]["test"]["loss"] == pytest.approx(first["loss"], abs=1e-6)
         assert found["per_class"] == results[0]["per_class"]
+
+
+@pytest.mark.integration
+def test_a_failure_on_ray_is_one_sentence(
+    job: Run, digits: Path, digits_bundle: Path, tmp_path: Path, ray_session: None
+) -> None:
+    root = tmp_path / "damaged"
+    shutil.copytree(digits, root)
+    shard = root / "test/test-000000.tar"
+    # A bit in every kilobyte, so that some pictures are hit and not only padding.
+    shard.write_bytes(bytes(b ^ (n % 1024 == 600) for n, b in enumerate(shard.read_bytes())))
+    words = [f"bundle={digits_bundle}", f"data.root={root}", "run.num_workers=1", "out=out"]
+    ended = job("evaluate", *words)
+    assert ended.code == 1
+    assert ended.err.startswith("error: ")
+    assert "has changed since it was packed" in ended.err
+    assert "Traceback" not in ended.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_bundle_scores_what_its_run_measured(

@@ -15,6 +15,20 @@ def test_a_dry_run_starts_nothing(job: Run, digits: Path, tmp_path: Path) -> Non
     assert ended.code == 0
     assert "epochs: 1" in ended.out
     assert "44,426 parameters" in ended.out
+    assert "MB per worker" in ended.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_packs_nothing(job: Run, tmp_path: Path) -> None:
+    ended = job("finetune", "data.root=sets/digits", "data.source=digits", *QUICK, "--dry-run")
+    assert ended.code == 0
+    assert "1,797 images" in ended.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_is_found_before_anything_is_packed(job: Run, tmp_path: Path) -> None:
+    words = ["data.root=sets/digits", "data.source=digits", *QUICK, "model.name=resnet81"]
+    assert job("finetune", *words).code == 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -41,7 +55,10 @@ def test_a_run_leaves_what_the_contract_names(job: Run, digits: Path, tmp_path: 
 
 def test_more_epochs_can_be_added_to_a_stopped_run(job: Run, digits: Path, tmp_path: Path) -> None:
     assert job("finetune", f"data.root={digits}", *QUICK, "run.name=x").code == 0
-    (tmp_path / "runs/x/result.json").unlink()
+    refused = job("finetune", "run.resume=x", "train.epochs=2")
+    assert refused.code == 2
+    assert "the run x has finished, with train.epochs=1" in refused.err
+    (tmp_path / "runs/x/result.json").unlink()  # as if it had stopped before the end
     ended = job("finetune", "run.resume=x", "train.epochs=2")
     assert ended.code == 0, ended.err
     assert "going on from epoch 2, step 0" in ended.out
@@ -77,6 +94,10 @@ def test_every_mistake_is_reported_at_once(job: Run, digits: Path) -> None:
         (["run.num_workers=5000", "train.batch_size=6000"], "fewer than run.num_workers=5000"),
         (["run.resume=lost"], "there is no such run"),
         (["train.batch_size=1", "run.num_workers=2"], "each worker needs an image per step"),
+        (["run.use_gpu=true"], "no GPU"),
+        (["run.storage=s3://bucket/runs"], "s3:// is not supported yet"),
+        (["run.storage=other.pth"], "cannot create the folder"),
+        (["optim.warmup_epochs=3"], "leaves nothing"),
     ],
 )
 def test_what_cannot_run_is_a_sentence(
@@ -119,6 +140,23 @@ def test_two_workers_train_on_ray(job: Run, digits: Path, tmp_path: Path, ray_se
     for two, one in zip(*histories, strict=True):
         assert two["train"]["num_samples"] == one["train"]["num_samples"] == 1439
         assert two["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=2e-3)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run.use_gpu=true"], "the cluster has 0"),
+        (["run.num_workers=70", "train.batch_size=72"], "70 workers would share batches of 68 images"),
+    ],
+)
+def test_what_cannot_be_placed_leaves_no_folder(
+    job: Run, digits: Path, tmp_path: Path, ray_session: None, words: list[str], sentence: str
+) -> None:
+    ended = job("finetune", f"data.root={digits}", *QUICK, "run.num_workers=1", "run.name=x", *words)
+    assert ended.code == 2
+    assert sentence in ended.err
+    assert not (tmp_path / "runs/x").exists()
 
 
 @pytest.mark.integration

@@ -204,12 +204,12 @@ def test_every_mistake_is_one_line(tmp_path: Path) -> None:
     preset = tmp_path / "wrong.yaml"
     preset.write_text("optim:\n  layer_decay: 2\n  lrate: 1\nmodel: {name: [1]}\n")
     assert mistakes(
-        str(preset), "lr=0.1", "model=resnet18", "optim.name=adan", "optim.lr=-1", "digits", "--dryrun"
+        str(preset), "lr=0.1", "model=resnet18", "optim.name=adan", "optim.lr=-1", "nonsense", "--dryrun"
     ) == [
         f"optim.lrate=1: no such key; optim has name, lr, layer_decay and warm ({preset} line 3)",
         "lr=0.1: no such key; did you mean optim.lr?",
         "model=resnet18: model is a section; did you mean model.name=resnet18?",
-        "digits: neither a preset (.yaml) nor key=value",
+        "nonsense: neither a preset (.yaml) nor key=value",
         "--dryrun: no such flag; did you mean --dry-run?",
         "data.root: required; for example data.root=runs/digits",
         f"model.name=[1]: must be text ({preset} line 4)",

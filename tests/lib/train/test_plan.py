@@ -81,6 +81,6 @@ def test_a_run_that_has_begun_keeps_what_decides_its_steps(finetune_config: Make
 
     stored = tmp_path / "config.yaml"
     stored.write_text(to_yaml(finetune_config()))
-    check_unchanged(finetune_config(train__epochs=9, run__num_workers=2), stored)
+    check_unchanged(finetune_config(train__epochs=9, run__num_workers=2), tmp_path)
     with pytest.raises(UserError, match=r"optim.lr: began with 0.001, now 0.1"):
-        check_unchanged(finetune_config(optim__lr=0.1), stored)
+        check_unchanged(finetune_config(optim__lr=0.1), tmp_path)

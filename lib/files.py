@@ -1,0 +1,44 @@
+"""Results appear when they are complete: a crash or a full disk leaves the old file, or nothing.
+
+write_text(folder / "result.json", json.dumps(result))
+"""
+
+import tempfile
+from pathlib import Path
+
+from lib.errors import RunError, UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside its place and rename it; raises `RunError` if the disk refuses."""
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}", "the old one is kept; make room") from None
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder for results, and its parents; raises `UserError` if that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot create the folder {path}: {error.strerror}", "choose another place"
+        ) from None
+
+
+def make_partial(target: Path) -> Path:
+    """Create a hidden folder beside `target`, to be filled and then renamed to it.
+
+    Raises `UserError` if that cannot be.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
+    except OSError as error:
+        raise UserError(
+            f"cannot write in {target.parent}: {error.strerror}", "choose another place"
+        ) from None
+    folder.chmod(0o755)  # mkdtemp's own 0700 would hide it from others
+    return folder

@@ -1,0 +1,21 @@
+import pytest
+import torch
+from torch import nn
+
+from lib.models.sizes import build_skeleton
+from lib.train.memory import estimate_mb
+
+
+def test_parameters_and_layer_outputs_are_counted() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Flatten(), nn.Linear(128, 2))
+    parameters = 3 * 8 * 9 + 128 * 2 + 2
+    outputs = 5 * (8 * 4 * 4 + 128 + 2)
+    found = estimate_mb(model, "adamw", images=5, channels=3, image_size=4)
+    assert found == pytest.approx((4 * parameters + outputs) * 4 / 1e6)
+
+
+def test_the_estimate_grows_with_the_batch() -> None:
+    skeleton = build_skeleton("resnet18", num_classes=10)
+    few, many = (estimate_mb(skeleton, "sgd", images=n, channels=3, image_size=224) for n in (8, 64))
+    assert 150 < few < many / 3
