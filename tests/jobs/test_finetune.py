@@ -147,7 +147,7 @@ def test_two_workers_train_on_ray(job: Run, digits: Path, tmp_path: Path, ray_se
     ("words", "sentence"),
     [
         (["run.use_gpu=true"], "the cluster has 0"),
-        (["run.num_workers=70", "train.batch_size=72"], "70 workers would share batches of 68 images"),
+        (["run.num_workers=72", "train.batch_size=72"], "72 workers would share batches of 71 images"),
     ],
 )
 def test_what_cannot_be_placed_leaves_no_folder(

@@ -165,7 +165,7 @@ def test_what_exists_is_not_overwritten(pack_up: PackUp, tmp_path: Path) -> None
 
 def test_a_target_that_cannot_be_written(tmp_path: Path, pack_up: PackUp) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot create the folder"):
         pack_up("digits", "file/dataset")
 
 
