@@ -8,6 +8,7 @@ results = ray_map(function, items, at_a_time=4)
 import logging
 import math
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ def connect() -> None:
         return
     address = os.environ.get("RAY_ADDRESS")
     if not address:
+        _keep_token_private()
         ray.init("local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         return
     try:
@@ -49,6 +51,16 @@ def connect() -> None:
         problem = f"no Ray answers at RAY_ADDRESS={address}: {str(error).splitlines()[0]}"
         hint = "start it, or unset RAY_ADDRESS; if it asks for a token, set RAY_AUTH_MODE=token"
         raise UserError(problem, hint) from None
+
+
+def _keep_token_private() -> None:
+    """Give an own Ray its own token, in the environment that its processes inherit.
+
+    Otherwise Ray would write one to ~/.ray/auth_token, and whoever types `ray start` afterwards has a cluster
+    that refuses `ray job submit`.
+    """
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
 
 
 def _probe(address: str) -> None:

@@ -6,6 +6,9 @@ import pytest
 
 from lib.config.load import load
 from lib.config.schema import FinetuneConfig
+from lib.data.pack import pack_from
+from lib.train.launch import launch
+from lib.train.plan import plan_run
 
 PRESETS = sorted((Path(__file__).parents[2] / "jobs/presets").glob("*.yaml"))
 
@@ -21,3 +24,14 @@ def test_a_preset_is_valid_and_names_its_command_and_result(path: Path) -> None:
 def test_presets_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert load(FinetuneConfig, ["jobs/presets/digits.yaml"]).config.model.name == "lenet5"
+
+
+def test_the_digits_preset_reaches_what_it_expects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MANTA_HOME", str(tmp_path))
+    words = ["jobs/presets/digits.yaml", "run.name=digits", "run.num_workers=0"]
+    config = load(FinetuneConfig, words).config
+    assert config.data.source is not None
+    pack_from(config.data.source, config.data.root, dry_run=False)
+    metrics = launch(plan_run(config))["metrics"]["test"]
+    assert metrics["num_samples"] == 179
+    assert metrics["accuracy"] >= 0.97

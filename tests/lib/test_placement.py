@@ -1,9 +1,31 @@
 """Joining and placing on Rays of several shapes; test_cluster.py has one Ray for the whole module."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from lib.cluster import Placement, connect, place
 from lib.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.integration
+def test_an_own_ray_leaves_no_token_behind(tmp_path: Path) -> None:
+    unset = ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_ADDRESS")
+    environment = {k: v for k, v in os.environ.items() if k not in unset} | {"HOME": str(tmp_path)}
+    code = "import ray, lib.cluster; lib.cluster.connect(); print(ray.cluster_resources()['CPU'])"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert float(ended.stdout) >= 1
+    # A token there would make the next `ray start` one that refuses `ray job submit`.
+    assert not (tmp_path / ".ray/auth_token").exists()
+    assert "oken" not in ended.stderr
 
 
 @pytest.mark.integration
