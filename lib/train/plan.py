@@ -74,7 +74,8 @@ class RunPlan:
             f"{config.train.batch_size} images each",
             f"workers   {workers}; each reads its share of every batch from {len(self.counts)} shard"
             f"{'s' * (len(self.counts) > 1)}",
-            f"memory    about {memory:,.0f} MB per worker for {images} images a step, besides the process itself",
+            f"memory    about {memory:,.0f} MB per worker for {images} images a step, besides the "
+            "process itself",
             f"optimizer {config.optim.name}, lr {config.optim.lr:g}, {config.optim.schedule}",
             f"augment   {config.augment.policy}, mix {config.augment.mix}",
             f"run       {self.folder}",
