@@ -17,13 +17,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lib import __version__
 from lib.errors import UserError
-from lib.files import make_folder, make_partial
+from lib.files import make_folder, make_partial, read_model
 from lib.images.spec import PreprocessSpec
 from lib.models.build import build_model
 from lib.models.weights import load_exact
@@ -167,20 +167,7 @@ def read_bundle(path: Path) -> Bundle:
     if not file.is_file():
         what = f"it has no {MANIFEST}" if path.exists() else "no such folder"
         raise UserError(f"{path} is not a bundle: {what}", "a run keeps its bundle in RUN/bundle")
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON: {error}", "restore the bundle") from None
-    found = values.get("format") if isinstance(values, dict) else None
-    if found != FORMAT:
-        hint = "use the version of manta that wrote it"
-        raise UserError(f"{file} has format {found!r}; this version reads format {FORMAT}", hint)
-    try:
-        manifest = BundleManifest.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{file} is damaged: {where}: {first['msg']}", "restore the bundle") from None
+    manifest = read_model(file, BundleManifest, "restore the bundle")
     for name, expected in manifest.sha256.items():
         part = path / name
         if not part.is_file():

@@ -105,7 +105,7 @@ def place(requested: int | Literal["auto"], use_gpu: bool | Literal["auto"]) -> 
     cpus = [node["CPU"] for node in nodes if node.get("CPU", 0) >= 1]
     if len(cpus) == 1:
         # Beside other work, an endpoint say, take the cores that are left.
-        free: float = ray.available_resources().get("CPU", 0)  # type: ignore[no-untyped-call]  # as above
+        free: float = ray.available_resources().get("CPU", 0)  # type: ignore[no-untyped-call]  # no types, as above
         cpus = [free if free >= 1 else cpus[0]]
     workers = max(1, len(cpus)) if requested == "auto" else requested
     return Placement(workers, gpu, cpus_per_worker(cpus, workers))
@@ -127,7 +127,7 @@ def num_cpus() -> int:
     """Cores of the whole cluster."""
     import ray
 
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # as above
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # no types, as above
     return max(1, int(resources.get("CPU", 1)))
 
 

@@ -3,10 +3,16 @@
 write_text(folder / "result.json", json.dumps(result))
 """
 
+import json
 import tempfile
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from lib.errors import RunError, UserError
+
+T = TypeVar("T", bound=BaseModel)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -17,6 +23,28 @@ def write_text(path: Path, text: str) -> None:
         temporary.replace(path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}", "the old one is kept; make room") from None
+
+
+def read_model(path: Path, model: type[T], hint: str) -> T:
+    """Read a JSON file that carries a `format`, the one that is the default of the model's field.
+
+    Raises `UserError` with `hint` if the file is not JSON, has another format, or is damaged.
+    """
+    known = model.model_fields["format"].default
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}", hint) from None
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != known:
+        newer = f"use the version of manta that wrote it, or {hint}"
+        raise UserError(f"{path} has format {found!r}; this version reads format {known}", newer)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path} is damaged: {where}: {first['msg']}", hint) from None
 
 
 def make_folder(path: Path) -> None:

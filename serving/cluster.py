@@ -37,7 +37,7 @@ def endpoint(config: ServeConfig, joins: bool) -> Iterator[None]:
         finally:
             serve.delete(NAME)  # returns when the replicas have finished what they were at
             if joins and not found and not serve.status().applications:
-                serve.shutdown()  # type: ignore[no-untyped-call]
+                serve.shutdown()  # type: ignore[no-untyped-call]  # Ray has no types here
     finally:
         ray.shutdown()
 
@@ -54,7 +54,7 @@ def _check(config: ServeConfig, joins: bool, found: bool) -> None:
         problem = f"Serve runs on this Ray already, and does not listen at {host}:{port}"
         raise UserError(problem, "give http.host and http.port of the Serve that runs")
     if not joins:  # A cluster may grow; this machine does not.
-        has = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        has = ray.cluster_resources()  # type: ignore[no-untyped-call]  # as above
         cores, gpus = (options.threads or 1) * options.min_replicas, options.use_gpu * options.min_replicas
         if cores > has.get("CPU", 0) or gpus > has.get("GPU", 0):
             problem = (

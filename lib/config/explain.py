@@ -74,7 +74,8 @@ def _dig(values: Any, path: tuple[int | str, ...]) -> Any:
 
 def _origin(origins: Mapping[tuple[str, ...], str], path: tuple[int | str, ...]) -> str:
     """Say which preset set a key; a mistake inside a list is where the list is."""
-    return next((origins[path[:end]] for end in range(len(path), 0, -1) if path[:end] in origins), "")  # type: ignore[index]
+    names = tuple(map(str, path))
+    return next((origins[names[:end]] for end in range(len(names), 0, -1) if names[:end] in origins), "")
 
 
 def _required(model: Model, key: str) -> str:

@@ -63,11 +63,11 @@ class _Loader(yaml.SafeLoader):
         """Give a scalar its tag from RESOLVERS alone (a quoted one is text)."""
         if kind is ScalarNode:
             return tag_of(value) if implicit[0] else STR
-        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]  # PyYAML has no types
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         """Compose one node; refuse aliases, anchors, tags, deep nesting and repeated keys."""
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # as above
         refused = (
             "an alias (*)" if isinstance(event, yaml.AliasEvent) else "an anchor (&)" if event.anchor else ""
         )

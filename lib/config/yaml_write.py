@@ -25,9 +25,9 @@ class _Dumper(yaml.SafeDumper):
         """Give an unquoted scalar the tag that the reader will give it."""
         if kind is ScalarNode and implicit[0]:
             return tag_of(value)
-        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]  # PyYAML has no types
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 -- PyYAML calls it so
         """Write an object that occurs twice in full."""
         return True
 
@@ -35,11 +35,22 @@ class _Dumper(yaml.SafeDumper):
 class _OneLine(_Dumper):
     """The same, with every list and mapping on one line."""
 
-    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> SequenceNode:  # noqa: ARG002
+    # PyYAML passes the style it would choose; it is not asked.
+    def represent_sequence(
+        self,
+        tag: str,
+        sequence: Any,
+        flow_style: bool | None = None,  # noqa: ARG002 -- see above
+    ) -> SequenceNode:
         """Write `[a, b]`."""
         return super().represent_sequence(tag, sequence, True)
 
-    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> MappingNode:  # noqa: ARG002
+    def represent_mapping(
+        self,
+        tag: str,
+        mapping: Any,
+        flow_style: bool | None = None,  # noqa: ARG002 -- see above
+    ) -> MappingNode:
         """Write `{a: b}`."""
         return super().represent_mapping(tag, mapping, True)
 
@@ -48,7 +59,7 @@ _OLD = Resolver()
 
 
 def _text(dumper: _Dumper, text: str) -> ScalarNode:
-    tag = _OLD.resolve(ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    tag = _OLD.resolve(ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]  # as above
     if text.isprintable():
         return dumper.represent_scalar(STR, text, style=None if tag == STR else "'")
     return dumper.represent_scalar(STR, text, style='"')

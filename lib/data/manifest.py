@@ -9,9 +9,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from lib.errors import UserError
+from lib.files import read_model
 
 FORMAT: Literal[1] = 1
 MANIFEST = "dataset.json"
@@ -73,17 +74,4 @@ def read_manifest(root: Path) -> Manifest:
         what = "no such folder" if not root.exists() else f"it has no {MANIFEST}"
         hint = f"pack one: python jobs/pack.py source=imagefolder:DIR out={root}"
         raise UserError(f"{root} is not a dataset: {what}", hint)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}", "pack the dataset again") from None
-    found = values.get("format") if isinstance(values, dict) else None
-    if found != FORMAT:
-        hint = "use the version of manta that wrote it, or pack the dataset again"
-        raise UserError(f"{path} has format {found!r}; this version reads format {FORMAT}", hint)
-    try:
-        return Manifest.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path} is damaged: {where}: {first['msg']}", "pack the dataset again") from None
+    return read_model(path, Manifest, "pack the dataset again")

@@ -86,14 +86,8 @@ def import_timm() -> Any:
 def replace_first_conv(model: nn.Module, channels: int) -> None:
     """Make the first convolution of `model` read 1 channel instead of 3; its scale of weights stays."""
     path, conv = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
-    grey = nn.Conv2d(
-        channels,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]
-        conv.stride,  # type: ignore[arg-type]
-        conv.padding,  # type: ignore[arg-type]
-        bias=conv.bias is not None,
-    )
+    shape: dict[str, Any] = {key: getattr(conv, key) for key in ("kernel_size", "stride", "padding")}
+    grey = nn.Conv2d(channels, conv.out_channels, **shape, bias=conv.bias is not None)
     with torch.no_grad():
         grey.weight.copy_(conv.weight[:, :channels])
         if grey.bias is not None and conv.bias is not None:

@@ -24,7 +24,7 @@ from lib.data.dataset import Dataset, open_dataset
 from lib.data.loader import Loader
 from lib.errors import UserError
 from lib.files import make_folder, make_partial, write_text
-from lib.images.preprocess import prepare
+from lib.images.augment import train_transform
 from lib.metrics import Outcomes, per_class, summarise
 from lib.predict.evaluate import evaluate
 from lib.report.html import write_report
@@ -117,11 +117,11 @@ def _part(rank: int, *, plan: EvaluationPlan, world_size: int, device: str, thre
     samples = plan.dataset.samples(plan.config.split)
     loader = Loader(
         samples,
-        lambda data, _seed: prepare(data, spec),
+        train_transform("none", spec),
         (spec.channels, spec.image_size, spec.image_size),
         threads=plan.config.data.threads or threads,
     )
-    model = plan.bundle.build_model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = plan.bundle.build_model().to(device).to(memory_format=torch.channels_last)
     outcomes = evaluate(
         model,
         loader,

@@ -23,7 +23,7 @@ from lib.errors import RunError
 from lib.files import write_text
 from lib.images.augment import train_transform
 from lib.images.mix import mix_batch
-from lib.images.preprocess import normalise, prepare
+from lib.images.preprocess import normalise
 from lib.metrics import Outcomes, summarise
 from lib.models.build import build_pretrained
 from lib.models.freeze import apply_freeze, set_train_mode
@@ -54,7 +54,7 @@ class Trainer:
         built = build_pretrained(config.model.name, **plan.arch_kwargs, weights=config.model.weights)
         layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
         self.layout = layout
-        self.model: nn.Module = built.model.to(world.device, memory_format=layout)  # type: ignore[call-overload]
+        self.model: nn.Module = built.model.to(world.device).to(memory_format=layout)
         self.optimizer = build_optimizer(self.model, config.optim)
         self.scaler = GradScaler(world.device.type, enabled=config.train.precision == "fp16")
         self.settings = StepSettings(
@@ -240,13 +240,10 @@ class Trainer:
 
     def _loader(self, samples: Samples, *, is_training: bool) -> Loader:
         spec, data = self.plan.preprocess, self.config.data
-        if is_training:
-            transform = train_transform(self.config.augment.policy, spec, data.max_pixels)
-        else:
-            transform = lambda content, _seed: prepare(content, spec, data.max_pixels)  # noqa: E731
+        policy = self.config.augment.policy if is_training else "none"
         return Loader(
             samples,
-            transform,
+            train_transform(policy, spec, data.max_pixels),
             (spec.channels, spec.image_size, spec.image_size),
             threads=data.threads or self.world.threads,
             pin_memory=self.world.device.type == "cuda",
