@@ -1,12 +1,10 @@
 """`SPLIT/index.parquet`: where each sample lies in its shard, so that any one is a single read.
 
-rows = scan_tar(path)                       # list of Row, from the tar itself
 write_index(path, {0: rows_of_shard_0, …})
 index = read_index(path, counts)
 index.offset[sample_id], index.size_bytes[sample_id]
 """
 
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,23 +47,6 @@ class Row:
 def checksum(data: bytes) -> int:
     """Return the 64-bit XXH3 hash that the index keeps of each picture."""
     return xxhash.xxh3_64_intdigest(data)
-
-
-def scan_tar(path: Path) -> list[Row]:
-    """List the samples of a shard: a picture and its label under one key (WebDataset's convention)."""
-    labels: dict[str, int] = {}
-    pictures: list[tuple[str, int, int, int]] = []
-    with tarfile.open(path, "r:") as tar:
-        for member in tar:
-            key, _, extension = member.name.rpartition(".")
-            stream = tar.extractfile(member)
-            assert stream is not None, member.name
-            data = stream.read()
-            if extension == LABEL_EXTENSION:
-                labels[key] = int(data)
-            else:
-                pictures.append((key, member.offset_data, member.size, checksum(data)))
-    return [Row(key, labels[key], offset, size, check) for key, offset, size, check in pictures]
 
 
 def write_index(

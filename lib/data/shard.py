@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from webdataset import TarWriter
 
-from lib.data.index import LABEL_EXTENSION, Row, scan_tar
+from lib.data.index import LABEL_EXTENSION, Row, checksum
 from lib.data.manifest import Shard
 from lib.data.sources import Source
 from lib.data.split import ShardPlan
+from lib.data.tar import read_member, scan
 from lib.images.decode import ImageError, decode, is_grey, open_image
 
 # Formats that are stored byte for byte; all others become PNG, which loses nothing.
@@ -89,9 +90,21 @@ def write_shard(
             grey = grey and is_item_grey
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    rows = scan_tar(path)
+    rows = _rows(path)
     entry = Shard(path=plan.path, num_samples=len(rows), size_bytes=path.stat().st_size, sha256=digest)
     return Written(plan.split, entry, rows, sizes, grey, bad)
+
+
+def _rows(path: Path) -> list[Row]:
+    """List the samples of a finished shard, read back from it: a picture and its label under each key."""
+    rows = []
+    with path.open("rb") as file:
+        for key, members in scan(path).samples.items():
+            label = int(read_member(file, members.pop(LABEL_EXTENSION)))
+            (picture,) = members.values()
+            data = read_member(file, picture)
+            rows.append(Row(key, label, picture.offset, picture.size_bytes, checksum(data)))
+    return rows
 
 
 def _stored(data: bytes, resize: int | None, max_pixels: int) -> tuple[bytes, str, tuple[int, int], bool]:
