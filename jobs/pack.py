@@ -2,6 +2,7 @@
 
 python jobs/pack.py source=imagefolder:photos out=runs/datasets/photos
 python jobs/pack.py source=csv:labels.csv csv.label_column=species out=runs/datasets/birds resize=256
+python jobs/pack.py source=shards:imagenet-train-{000000..000146}.tar out=runs/datasets/imagenet
 """
 
 import sys
@@ -33,7 +34,9 @@ def main() -> None:
         "next": f"python jobs/finetune.py data.root={packed.root}",
     }
     if packed.bad:
-        left_out = f"{len(packed.bad)} unreadable images, listed in {packed.root / 'quarantine.jsonl'}"
+        left_out = (
+            f"{len(packed.bad)} images that cannot be used, listed in {packed.root / 'quarantine.jsonl'}"
+        )
         rows = {"left out": left_out, **rows}
     block("packed", rows)
 

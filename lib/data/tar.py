@@ -142,7 +142,7 @@ def _next(path: Path, tar: tarfile.TarFile, count: int) -> tarfile.TarInfo | Non
         raise DamagedTar(path, f"at byte {tar.offset:,}, after {count:,} members: {error}") from None
     if member is None:
         return None
-    tar.members = []  # it would keep all of them
+    tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
     # A size can be negative, too: tarfile would run in circles.
     if not member.offset < tar.offset <= path.stat().st_size:
         where = f"at byte {member.offset:,}, after {count:,} members"
