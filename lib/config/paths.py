@@ -8,6 +8,7 @@ folder is a copy that Ray deletes; there, outputs (and inputs that the copy does
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from lib.errors import UserError
 
@@ -30,8 +31,8 @@ def data_location(text: str) -> str:
     Raises `UserError` for a password in a URI, and for a query of an http(s) one: both would be written to
     the files of a run.
     """
-    if not is_uri(text):
-        return str(input_path(text))
+    if not is_uri(text) or text.startswith("file://"):
+        return str(input_path(unquote(text.removeprefix("file://"))))
     scheme, _, rest = text.partition("://")
     user, at, _ = rest.partition("/")[0].rpartition("@")
     if at and ":" in user:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -37,6 +38,7 @@ __all__ = [
     "is_uri",
     "join",
     "local_copy",
+    "local_path",
     "open_random",
     "public",
     "read_file",
@@ -148,8 +150,7 @@ def local_copy(location: str) -> Iterator[Path]:
         yield Path(local_path(location))
         return
     with tempfile.TemporaryDirectory(prefix="manta-") as folder:
-        name = public(location).rpartition("/")[2]
-        target = Path(folder) / (name or "file")
+        target = Path(folder) / (unquote(public(location)).rpartition("/")[2] or "file")
         download(location, target)
         yield target
 
