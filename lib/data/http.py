@@ -58,7 +58,10 @@ def read_range(uri: str, offset: int, size_bytes: int) -> bytes:
                 raise short_file(uri, offset + size_bytes, total)
             if response.status != 206 or first != offset:
                 raise _no_ranges(uri)
-        return _body(response, size_bytes)
+        data = _body(response, size_bytes)
+    if len(data) < size_bytes:
+        raise Transient(f"{len(data):,} of {size_bytes:,} bytes arrived")
+    return data
 
 
 def read_all(uri: str, max_bytes: int) -> bytes:
