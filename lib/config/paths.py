@@ -34,11 +34,13 @@ def data_location(text: str) -> str:
     if not is_uri(text) or text.startswith("file://"):
         return str(input_path(unquote(text.removeprefix("file://"))))
     scheme, _, rest = text.partition("://")
-    user, at, _ = rest.partition("/")[0].rpartition("@")
-    if at and ":" in user:
+    is_http = scheme in ("http", "https")
+    # A secret key of S3 may hold slashes.
+    user = rest.partition("/" if is_http else "?")[0].rpartition("@")[0]
+    if ":" in user:
         hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for http, add a line to ~/.netrc"
         raise UserError(f"data.root={scheme}://… holds a password, which would be kept with the run", hint)
-    if scheme in ("http", "https") and "?" in rest:
+    if is_http and "?" in rest:
         where = text.partition("?")[0]
         raise UserError(f"data.root={where}?… has a query; a dataset is a folder", f"data.root={where}")
     return text.rstrip("/")

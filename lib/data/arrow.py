@@ -39,18 +39,24 @@ def read_range(uri: str, offset: int, size_bytes: int) -> bytes:
     Raises `Transient`, `NotFound`, `ShortFile`, and `UserError` if the store refuses.
     """
     file = _open(uri)
+    data = bytearray(size_bytes)
+    # Of an S3 answer that is too short pyarrow says that all was read, and leaves the rest as it was. Random
+    # bytes at the end show that; real ones that are equal by chance are read again.
+    mark = os.urandom(min(16, size_bytes))
+    data[-len(mark) :] = mark
     try:
         total = file.size()
         if offset + size_bytes > total:
             raise short_file(uri, offset + size_bytes, total)
-        data: bytes = file.read_at(size_bytes, offset)
+        # Has a position of its own, so that threads share the file.
+        found = file.get_stream(offset, size_bytes).readinto(data)
     except (OSError, pa.ArrowException) as error:
         _forget(uri)
         raise _explained(uri, error) from None
-    if len(data) != size_bytes:
+    if found != size_bytes or data.endswith(mark):
         _forget(uri)
-        raise Transient(f"{len(data):,} of {size_bytes:,} bytes arrived")
-    return data
+        raise Transient("the answer is shorter than asked for")
+    return bytes(data)
 
 
 def read_all(uri: str, max_bytes: int) -> bytes:
@@ -108,6 +114,8 @@ def _resolved(uri: str) -> tuple[fs.FileSystem, str]:
     scheme, _, rest = split_query(uri)[0].partition("://")
     options = tuple(parse_qsl(split_query(uri)[1].removeprefix("?")))
     user, _, path = rest.rpartition("@") if "@" in rest.partition("/")[0] else ("", "", rest)
+    if ":" in path.partition("/")[0] and "@" in path:
+        raise UserError(f"{public(uri)}: a secret key in a URI must be encoded", "write / as %2F, + as %2B")
     try:
         if scheme == "s3":
             endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -172,7 +180,8 @@ def _explained(uri: str, error: Exception) -> Exception:
         hint = "check the credentials; for a public bucket on S3, add ?anonymous=true"
         return UserError(f"{where} may not be read", hint)
     if isinstance(error, pa.ArrowInvalid | pa.ArrowNotImplementedError):
-        return UserError(f"{where} cannot be read: {text.partition(': s3://')[0].partition(': gs://')[0]}")
+        # Its own address, which it repeats, may hold secrets.
+        return UserError(f"{where} cannot be read: {text.partition('://')[0]}", "is the address right?")
     return Transient(_shortened(text))
 
 

@@ -10,8 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from lib.config.paths import is_uri
 
-_NUMBERS = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_WORDS = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 
 
 def is_local(location: str) -> bool:
@@ -46,18 +45,21 @@ def public(location: str) -> str:
         return location
     scheme, _, rest = split_query(location)[0].partition("://")
     host, slash, path = rest.partition("/")
+    if ":" in host and "@" in path and not scheme.startswith("http"):
+        # A secret key with a slash that should have been %2F.
+        host, slash, path = path.rpartition("@")[2].partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def expand(pattern: str) -> list[str]:
     """Write out braces: `{000..012}` counts, with leading zeros, and `{a,b}` lists."""
-    if numbers := _NUMBERS.search(pattern):
-        first, last = numbers.groups()
-        choices = [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
-        found = numbers
-    elif words := _WORDS.search(pattern):
-        choices, found = words[1].split(","), words
-    else:
+    found = _BRACES.search(pattern)
+    if not found:
         return [pattern]
+    first, last, words = found.groups()
+    if words is None:
+        choices = [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
+    else:
+        choices = words.split(",")
     start, end = pattern[: found.start()], pattern[found.end() :]
     return [text for choice in choices for text in expand(start + choice + end)]
