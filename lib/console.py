@@ -28,6 +28,12 @@ def block(title: str, rows: Mapping[str, object]) -> None:
         say(f"  {name:<{width}}  {value}")
 
 
+def megabytes(size_bytes: int) -> str:
+    """Return a size for a person: 289 MB, 0.4 MB."""
+    size_mb = size_bytes / 1e6
+    return f"{size_mb:,.0f} MB" if size_mb >= 10 else f"{size_mb:.1f} MB"
+
+
 def run_job(main: Callable[[], None]) -> None:
     """Run an entry point; turn a `MantaError` into one readable message and its exit code."""
     prepare_process()

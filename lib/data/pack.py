@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from lib.cluster import connect, num_cpus, ray_map
 from lib.config.paths import output_path
 from lib.config.schema import PackConfig
-from lib.console import say
+from lib.console import megabytes, say
+from lib.data.duplicates import find_duplicates, read_contents
 from lib.data.index import write_index
 from lib.data.manifest import INDEX, MANIFEST, Manifest, Split, digest_of
 from lib.data.shard import Bad, Written, columns_of, write_shard
@@ -52,11 +55,38 @@ class PackPlan:
 
 @dataclass(frozen=True)
 class Packed:
-    """A finished dataset, and the pictures that were left out."""
+    """A finished dataset, the pictures that were left out, and what resizing saved."""
 
     root: Path
     manifest: Manifest
     bad: list[Bad]
+    resized: int
+    """Pictures that were made smaller."""
+    source_bytes: int
+    """Size of all pictures before packing."""
+    stored_bytes: int
+    """Size of all pictures as they are stored."""
+    shared: int
+    """Pictures that more than one split has."""
+
+    def remarks(self, resize: int | None) -> dict[str, str]:
+        """Return rows of the closing block: what was left out, what resizing saved, what is wrong with it."""
+        rows = {}
+        if self.bad:
+            rows["left out"] = (
+                f"{len(self.bad)} unreadable images, listed in {self.root / 'quarantine.jsonl'}"
+            )
+        if resize is not None:
+            images = sum(split.num_samples for split in self.manifest.splits.values())
+            percent = f"{100 * self.stored_bytes / max(1, self.source_bytes):.0f} %"
+            sizes = f"{megabytes(self.source_bytes)} -> {megabytes(self.stored_bytes)} ({percent})"
+            rows["resized"] = f"{self.resized:,} of {images:,} images; {sizes}"
+        if self.shared:
+            is_one = self.shared == 1
+            shared = f"{self.shared:,} {'image is' if is_one else 'images are'} in more than one split"
+            lists = f"python jobs/pack.py check {self.root} lists {'it' if is_one else 'them'}"
+            rows["warning"] = f"{shared}; {lists}"
+        return rows
 
 
 def plan_pack(config: PackConfig) -> PackPlan:
@@ -108,12 +138,21 @@ def pack(config: PackConfig, plan: PackPlan, run: RunAll) -> Packed:
         bad = [item for result in written for item in result.bad]
         _check_bad(bad, len(plan.source.items), config.max_bad_fraction)
         manifest = _finish(folder, plan.source, written, bad)
+        contents = {name: read_contents(folder / name / INDEX) for name in manifest.splits}
         folder.rename(root)
     except OSError as error:
         raise RunError(f"{root} cannot be written: {str(error).splitlines()[-1]}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return Packed(root, manifest, bad)
+    return Packed(
+        root,
+        manifest,
+        bad,
+        resized=sum(result.resized for result in written),
+        source_bytes=sum(result.source_bytes for result in written),
+        stored_bytes=sum(int(part.size_bytes.sum(dtype=np.int64)) for part in contents.values()),
+        shared=find_duplicates(contents).between.pictures,
+    )
 
 
 def pack_from(source: str, out: str, *, dry_run: bool) -> None:
