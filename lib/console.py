@@ -28,10 +28,11 @@ def block(title: str, rows: Mapping[str, object]) -> None:
         say(f"  {name:<{width}}  {value}")
 
 
-def megabytes(size_bytes: int) -> str:
-    """Return a size for a person: 289 MB, 0.4 MB."""
-    size_mb = size_bytes / 1e6
-    return f"{size_mb:,.0f} MB" if size_mb >= 10 else f"{size_mb:.1f} MB"
+def amount(size_bytes: int) -> str:
+    """Return a number of bytes for a person: 1,234 MB, 1.2 MB, 12 kB."""
+    if size_bytes < 1_000_000:
+        return f"{size_bytes / 1e3:.0f} kB"
+    return f"{size_bytes / 1e6:,.{1 if size_bytes < 10_000_000 else 0}f} MB"
 
 
 def run_job(main: Callable[[], None]) -> None:

@@ -4,8 +4,8 @@ plan = plan_check(config)
 checked = check(config, plan, runner(config, plan))
 checked.problems, checked.lines()
 
-Shards are read from end to end, one picture at a time. This process needs some 80 bytes of memory for each sample,
-for sizes, labels and checksums; keys are read again when they are to be named.
+Shards are read from end to end, one picture at a time. This process needs some 80 bytes of memory for each
+sample, for sizes, labels and checksums; keys are read again when they are to be named.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lib.cluster import connect, num_cpus, ray_map
 from lib.config.paths import input_path
 from lib.config.schema import CheckConfig
-from lib.console import megabytes
+from lib.console import amount
 from lib.data.check_shard import Found, ShardTask, check_shard
 from lib.data.duplicates import find_duplicates, warnings
 from lib.data.index import SCHEMA
@@ -66,7 +66,7 @@ class CheckPlan:
         images = [f"{name} {split.num_samples:,}" for name, split in self.manifest.splits.items()]
         return {
             "images": ", ".join(images),
-            "shards": f"{self.num_shards:,}, {megabytes(self.size_bytes)}",
+            "shards": f"{self.num_shards:,}, {amount(self.size_bytes)}",
         }
 
 

@@ -9,7 +9,6 @@ time is in memory.
 
 import hashlib
 import os
-import tarfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +22,10 @@ from numpy.typing import NDArray
 from lib.data.index import LABEL_EXTENSION, checksum
 from lib.data.manifest import Shard
 from lib.data.problems import Problems
-from lib.errors import RunError
+from lib.data.tar import DamagedTar, read_member, scan
 from lib.images.decode import ImageError, decode, open_image
 
+# What a sample may have as its picture.
 PICTURES = ("jpg", "jpeg", "png", "webp")
 
 
@@ -92,12 +92,15 @@ def check_shard(task: ShardTask, *, num_classes: int, max_pixels: int, full_deco
     finally:
         os.close(descriptor)
     try:
-        members = scan(task.location)
-    except RunError as error:
-        add("damaged tars", f"{name}: {error.problem}")
+        members, repeated = _members(task.location)
+    except DamagedTar as error:
+        add("damaged tars", f"{name}: {error.reason}")
     else:
         if task.rows is not None:
             _compare(task, rows, members, found.problems)
+        if task.is_whole:
+            for twice in repeated:
+                add("pictures that the index does not list", f"{name}: {twice}, a second time")
     # A key names a sample within the shards of its writer; two shards of somebody else may use it each.
     space = "" if task.is_whole else f"{task.location}/"
     hashes = [xxhash.xxh3_64_intdigest(f"{space}{row['key']}".encode()) for row in rows]
@@ -151,35 +154,17 @@ def _compare(
             problems.add("pictures that the index does not list", f"{name}: {member.key}")
 
 
-def scan(path: Path) -> dict[int, Member]:
-    """List the pictures of a tar by the offset of their bytes.
-
-    Raises `RunError` if the tar cannot be read to its end; `tarfile` alone takes a damaged header for it.
-    """
-    labels: dict[str, int | None] = {}
-    pictures: list[tuple[int, str, int]] = []
-    size = path.stat().st_size
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in filter(tarfile.TarInfo.isfile, tar):
-                key, _, extension = member.name.rpartition(".")
-                if member.offset_data + member.size > size:
-                    raise RunError(f"it ends in the middle of {member.name}")
-                stream = tar.extractfile(member)
-                assert stream is not None, member.name
-                if extension == LABEL_EXTENSION:
-                    text = stream.read().strip()
-                    labels[key] = int(text) if text.isdigit() else None
-                elif extension in PICTURES:
-                    pictures.append((member.offset_data, key, member.size))
-            end = tar.offset
-    except (tarfile.TarError, OSError) as error:
-        raise RunError(f"it cannot be read: {error}") from None
-    with path.open("rb") as stream:
-        stream.seek(end)
-        while block := stream.read(1 << 20):
-            if block.strip(b"\0"):
-                raise RunError(
-                    f"no header of a member at byte {end:,}; {len(pictures):,} pictures lie before it"
-                )
-    return {offset: Member(key, length, labels.get(key)) for offset, key, length in pictures}
+def _members(path: Path) -> tuple[dict[int, Member], list[str]]:
+    """Return the pictures of a tar by the offset of their bytes, and the names of those it has twice."""
+    found, members = scan(path), {}
+    with path.open("rb") as file:
+        for key, parts in found.samples.items():
+            label = None
+            if LABEL_EXTENSION in parts:
+                text = read_member(file, parts[LABEL_EXTENSION]).strip()
+                label = int(text) if text.isdigit() else None
+            for extension in PICTURES:
+                if extension in parts:
+                    picture = parts[extension]
+                    members[picture.offset] = Member(key, picture.size_bytes, label)
+    return members, [name for name in found.repeated if name.lower().endswith(PICTURES)]

@@ -2,15 +2,21 @@
 
 dataset = open_dataset(root)
 samples = dataset.samples("train")
-data, label = samples.read(0), samples.index.label[0]
+rows = samples.rows(ids)
+data, label = samples.read_row(rows, 0), rows.label[0]
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.data.index import Index, read_index
+import numpy as np
+from numpy.typing import NDArray
+
+from lib.data.index import Rows, open_index
 from lib.data.manifest import INDEX, Manifest, Split, read_manifest
-from lib.data.reader import ShardReader
+from lib.data.order import Ids
+from lib.data.reader import DamagedSample, ShardReader
 from lib.errors import UserError
 
 
@@ -20,19 +26,46 @@ class Samples:
     def __init__(self, root: Path, name: str, split: Split) -> None:
         self.name = name
         self.counts = split.counts
-        self.index: Index = read_index(root / name / INDEX, split.counts)
-        self._reader = ShardReader(root, split, self.index)
+        path = root / name / INDEX
+        self._index = open_index(path, self.counts, where=str(path))
+        self._reader = ShardReader(root, split)
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self._index)
+
+    def rows(self, ids: Ids | Sequence[int]) -> Rows:
+        """Return what the index says about some samples; raises `RunError` if it is damaged."""
+        return self._index.rows(ids)
+
+    def keys(self, ids: Ids | Sequence[int]) -> list[str]:
+        """Return the keys of some samples; raises `RunError` if the index is damaged."""
+        return self._index.keys(ids)
+
+    def labels(self) -> NDArray[np.int32]:
+        """Return the labels of all samples; raises `RunError` if the index is damaged."""
+        return self._index.labels()
 
     def read(self, sample_id: int) -> bytes:
         """Return the bytes of a picture; raises `RunError` if they have changed since packing."""
-        return self._reader.read(sample_id)
+        return self.read_row(self.rows([sample_id]), 0)
+
+    def read_row(self, rows: Rows, position: int) -> bytes:
+        """Return the bytes of the picture at a position of `rows`; raises as `read` does."""
+        try:
+            return self._reader.read(
+                int(rows.shard[position]),
+                int(rows.offset[position]),
+                int(rows.size_bytes[position]),
+                int(rows.checksum[position]),
+            )
+        except DamagedSample as error:
+            key = self.keys(rows.ids[position : position + 1])[0]
+            raise DamagedSample(f"{error.problem}: sample {key} does not match", error.hint) from None
 
     def close(self) -> None:
-        """Close the shards."""
+        """Close the shards and the index."""
         self._reader.close()
+        self._index.close()
 
 
 @dataclass(frozen=True)

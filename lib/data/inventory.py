@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lib.console import megabytes
+from lib.console import amount
 from lib.data.duplicates import Contents
 from lib.data.index import SCHEMA
 
@@ -86,22 +86,24 @@ def _description(split: Inventory) -> dict[str, str]:
     return {
         "images": f"{len(split):,}",
         "shards": f"{split.num_shards:,}",
-        "bytes of images": megabytes(int(split.column("size_bytes").sum(dtype=np.int64))),
+        "bytes of images": amount(int(split.column("size_bytes").sum(dtype=np.int64))),
         "formats": ", ".join(f"{name} {count:,}" for name, count in split.formats.most_common()),
         "shorter side": _spread(np.minimum(width, height), ",.0f"),
         "longer side": _spread(np.maximum(width, height), ",.0f"),
-        "megapixels": _spread(megapixels, ".2g"),
+        "megapixels": _spread(megapixels, ".2f" if len(split) and megapixels.max() >= 0.1 else ".4f"),
     }
 
 
 def _spread(values: NDArray[Any], form: str) -> str:
     if not len(values):
-        return ""
-    return " / ".join(f"{float(number):{form}}" for number in (values.min(), np.median(values), values.max()))
+        return "-"
+    least, most = values.min(), values.max()
+    numbers = [least] if least == most else [least, np.median(values), most]
+    return " / ".join(f"{float(number):{form}}" for number in numbers)
 
 
 def _share(count: int, total: int) -> str:
-    return f"{count:,} ({count / max(1, total):.3f})"
+    return f"{count:,} ({100 * count / max(1, total):.1f} %)"
 
 
 def _ratio(counts: NDArray[np.int64]) -> str:

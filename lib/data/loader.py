@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lib.data.dataset import Samples
+from lib.data.index import Rows
 from lib.data.order import Ids
 from lib.errors import MantaError, RunError
 
@@ -78,25 +79,25 @@ class Loader:
 
     def _start(self, ids: Ids, seeds: list[int]) -> tuple[Batch, list[Future[None]]]:
         pixels = torch.empty((len(ids), *self._shape), dtype=torch.uint8, pin_memory=self._pin)
-        labels = torch.from_numpy(self._samples.index.label[ids])
+        rows = self._samples.rows(ids)
+        labels = torch.from_numpy(rows.label)
         if self._pin:
             labels = labels.pin_memory()
         # A few pieces per thread: few enough to cost little, enough to keep the threads equally busy.
         step = max(1, -(-len(ids) // (2 * self._threads)))
         futures = [
-            self._pool.submit(self._fill, pixels, ids, seeds, first, min(first + step, len(ids)))
+            self._pool.submit(self._fill, pixels, rows, seeds, first, min(first + step, len(ids)))
             for first in range(0, len(ids), step)
         ]
         return Batch(pixels, labels, ids), futures
 
-    def _fill(self, pixels: Tensor, ids: Ids, seeds: list[int], first: int, stop: int) -> None:
+    def _fill(self, pixels: Tensor, rows: Rows, seeds: list[int], first: int, stop: int) -> None:
         for row in range(first, stop):
-            sample_id = int(ids[row])
-            data = self._samples.read(sample_id)
+            data = self._samples.read_row(rows, row)
             try:
                 pixels[row] = self._transform(data, seeds[row])
             except MantaError as error:
-                key = self._samples.index.keys([sample_id])[0]
+                key = self._samples.keys(rows.ids[row : row + 1])[0]
                 raise RunError(f"sample {key} of split {self._samples.name}: {error.problem}") from error
 
 

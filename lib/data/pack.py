@@ -16,7 +16,7 @@ import numpy as np
 from lib.cluster import connect, num_cpus, ray_map
 from lib.config.paths import output_path
 from lib.config.schema import PackConfig
-from lib.console import megabytes, say
+from lib.console import amount, say
 from lib.data.duplicates import find_duplicates, read_contents
 from lib.data.index import write_index
 from lib.data.manifest import INDEX, MANIFEST, Manifest, Split, digest_of
@@ -79,7 +79,7 @@ class Packed:
         if resize is not None:
             images = sum(split.num_samples for split in self.manifest.splits.values())
             percent = f"{100 * self.stored_bytes / max(1, self.source_bytes):.0f} %"
-            sizes = f"{megabytes(self.source_bytes)} -> {megabytes(self.stored_bytes)} ({percent})"
+            sizes = f"{amount(self.source_bytes)} -> {amount(self.stored_bytes)} ({percent})"
             rows["resized"] = f"{self.resized:,} of {images:,} images; {sizes}"
         if self.shared:
             is_one = self.shared == 1

@@ -1,14 +1,14 @@
 """Read single samples by offset, checked against their checksum.
 
-reader = ShardReader(root, split, index)
-data = reader.read(sample_id)
+reader = ShardReader(root, split)
+data = reader.read(shard, offset, size_bytes, checksum)
 """
 
 import os
 from pathlib import Path
 from threading import Lock
 
-from lib.data.index import Index, checksum
+from lib.data import index
 from lib.data.manifest import Split
 from lib.errors import RunError
 
@@ -16,32 +16,33 @@ from lib.errors import RunError
 _MAX_OPEN = 256
 
 
-class ShardReader:
-    """Samples of a split by id; safe to use from several threads."""
+class DamagedSample(RunError):
+    """The bytes of a sample differ from its checksum, or are missing."""
 
-    def __init__(self, root: Path, split: Split, index: Index) -> None:
+
+class ShardReader:
+    """Samples of a split by place; safe to use from several threads."""
+
+    def __init__(self, root: Path, split: Split) -> None:
         self._paths = [root / shard.path for shard in split.shards]
-        self._index = index
         self._open: dict[int, int] = {}
         self._users: dict[int, int] = {}
         self._lock = Lock()
 
-    def read(self, sample_id: int) -> bytes:
+    def read(self, shard: int, offset: int, size_bytes: int, checksum: int) -> bytes:
         """Return the bytes of a picture.
 
-        Raises `RunError` naming the shard if it is missing, and the key if a byte has changed or is missing.
+        Raises `RunError` naming the shard if it is missing, `DamagedSample` if a byte has changed or is
+        missing.
         """
-        shard = int(self._index.shard[sample_id])
-        size = int(self._index.size_bytes[sample_id])
         descriptor = self._acquire(shard)
         try:
-            data = os.pread(descriptor, size, int(self._index.offset[sample_id]))
+            data = os.pread(descriptor, size_bytes, offset)
         finally:
             self._release(shard)
-        if len(data) != size or checksum(data) != int(self._index.checksum[sample_id]):
-            key = self._index.keys([sample_id])[0]
-            problem = f"{self._paths[shard]} has changed since it was packed: sample {key} does not match"
-            raise RunError(problem, "restore the shard or pack the dataset again")
+        if len(data) != size_bytes or index.checksum(data) != checksum:
+            problem = f"{self._paths[shard]} has changed since it was packed"
+            raise DamagedSample(problem, "restore the shard or pack the dataset again")
         return data
 
     def close(self) -> None:

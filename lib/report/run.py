@@ -28,7 +28,7 @@ def build_report(
     next_steps: Sequence[str] = (),
 ) -> Report:
     """Put a report together; `outcomes` are those of the split `samples`."""
-    keys = samples.index.keys(outcomes.ids.tolist())
+    keys = samples.keys(outcomes.ids)
     mistakes = hardest_mistakes(outcomes, keys, classes)
     for mistake, row in zip(mistakes, hardest(outcomes, MAX_MISTAKES), strict=True):
         mistake["thumbnail"] = _thumbnail(samples.read(int(outcomes.ids[row])))

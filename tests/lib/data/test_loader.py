@@ -43,7 +43,7 @@ def test_batches_in_the_order_of_the_plan(dataset: Dataset) -> None:
     assert len(batches) == len(plan)
     for batch, (ids, _) in zip(batches, plan, strict=True):
         assert batch.ids.tolist() == ids.tolist()
-        assert batch.labels.tolist() == samples.index.label[ids].tolist()
+        assert batch.labels.tolist() == samples.labels()[ids].tolist()
         assert batch.labels.dtype == torch.int64
         assert batch.pixels.shape == (len(ids), *SHAPE)
         assert batch.pixels.dtype == torch.uint8
@@ -79,7 +79,7 @@ def test_a_sample_that_does_not_decode_is_named(
     with closing(loader), pytest.raises(RunError) as caught:
         list(loader.batches([(np.array([0]), [0])]))
     assert str(caught.value).startswith(
-        f"sample {samples.index.keys([0])[0]} of split train: the image has 12 x 10"
+        f"sample {samples.keys([0])[0]} of split train: the image has 12 x 10"
     )
 
 

@@ -53,7 +53,7 @@ def test_digits_are_complete(dataset: Dataset) -> None:
 
 def _keys(dataset: Dataset, split: str) -> list[str]:
     samples = dataset.samples(split)
-    return samples.index.keys(range(len(samples)))
+    return samples.keys(range(len(samples)))
 
 
 def test_the_folder_is_as_the_contract_says(dataset: Dataset) -> None:
@@ -86,7 +86,7 @@ def test_an_independent_pipeline_reads_the_same(dataset: Dataset) -> None:
     urls = [str(dataset.root / shard.path) for shard in dataset.manifest.splits["val"].shards]
     theirs = list(webdataset.WebDataset(urls, shardshuffle=False).decode("l8"))
     assert [sample["__key__"] for sample in theirs] == _keys(dataset, "val")
-    assert [sample["cls"] for sample in theirs] == samples.index.label.tolist()
+    assert [sample["cls"] for sample in theirs] == samples.labels().tolist()
     for sample_id, sample in enumerate(theirs):
         ours = np.asarray(Image.open(io.BytesIO(samples.read(sample_id))))
         assert np.array_equal(ours, sample["png"])
@@ -255,7 +255,7 @@ def test_a_folder_of_splits_keeps_them(pack_up: PackUp, picture: Picture, folder
     for split, name in (("train", "train"), ("val", "valid"), ("test", "test")):
         keys = _keys(dataset, split)
         assert sorted(keys) == [f"{name}/{label}/{n}" for label in ("cat", "dog") for n in range(3)]
-        labels = dataset.samples(split).index.label.tolist()
+        labels = dataset.samples(split).labels().tolist()
         assert [key.split("/")[1] for key in keys] == [dataset.classes[label] for label in labels]
 
 
@@ -271,7 +271,7 @@ def test_names_of_every_kind(pack_up: PackUp, picture: Picture, folder: Folder) 
     packed = pack_up(f"imagefolder:{folder(files)}", split={"val": 0, "test": 0})
     assert packed.manifest.classes == ["10", "2", "né & co"]
     samples = open_dataset(packed.root).samples("train")
-    keys = samples.index.keys(range(len(samples)))
+    keys = samples.keys(range(len(samples)))
     assert len(set(keys)) == 24
     by_key = {key: samples.read(n) for n, key in enumerate(keys)}
     for label in packed.manifest.classes:
@@ -294,6 +294,36 @@ def test_resizing(pack_up: PackUp, picture: Picture, folder: Folder) -> None:
     table = pq.read_table(packed.root / "train/index.parquet")
     assert set(table["width"].to_pylist()) == {30}
     assert set(table["height"].to_pylist()) == {20}
+
+
+def test_what_resizing_saved(pack_up: PackUp, picture: Picture, folder: Folder) -> None:
+    files = {f"{name}/{n}.jpg": picture(n, "JPEG", (200, 150)) for name in ("cat", "dog") for n in range(3)}
+    files |= {f"{name}/small.png": picture(9 + n) for n, name in enumerate(("cat", "dog"))}
+    packed = pack_up(f"imagefolder:{folder(files)}", resize=20, split={"val": 0, "test": 0})
+    assert packed.resized == 6
+    assert packed.source_bytes == sum(map(len, files.values()))
+    table = pq.read_table(packed.root / "train/index.parquet")
+    assert packed.stored_bytes == sum(table["size_bytes"].to_pylist()) < packed.source_bytes
+    before, after = f"{packed.source_bytes / 1e3:.0f} kB", f"{packed.stored_bytes / 1e3:.0f} kB"
+    percent = f"{100 * packed.stored_bytes / packed.source_bytes:.0f} %"
+    assert packed.remarks(20)["resized"] == f"6 of 8 images; {before} -> {after} ({percent})"
+    assert packed.remarks(None) == {}
+
+
+def test_leakage_is_counted_while_packing(pack_up: PackUp, picture: Picture, folder: Folder) -> None:
+    files = {
+        f"{split}/{name}/{n}.png": picture(n + 100 * (name == "dog") + 10 * (split == "val"))
+        for split in ("train", "val", "test")
+        for name in ("cat", "dog")
+        for n in range(3)
+    }
+    root = folder(files)
+    # test shows the six pictures of train
+    packed = pack_up(f"imagefolder:{root}")
+    assert packed.shared == 6
+    assert packed.remarks(None)["warning"] == (
+        f"6 images are in more than one split; python jobs/pack.py check {packed.root} lists them"
+    )
 
 
 def test_a_csv_with_splits(pack_up: PackUp, picture: Picture, folder: Folder) -> None:
@@ -323,7 +353,7 @@ def test_many_classes(pack_up: PackUp, folder: Folder, picture: Picture) -> None
     root = folder({"a.png": picture(size=(2, 2)), "t.csv": "\n".join(lines).encode()})
     packed = pack_up(f"csv:{root / 't.csv'}", split={"val": 0, "test": 0})
     samples = open_dataset(packed.root).samples("train")
-    assert sorted(samples.index.label.tolist()) == list(range(1000))
+    assert sorted(samples.labels().tolist()) == list(range(1000))
 
 
 def test_the_plan_reads_well(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_outcomes_agree_with_the_predictor(digits_bundle: Path, digits: Path) ->
     probabilities = Predictor(digits_bundle).predict([samples.read(i) for i in range(len(samples))])
     assert np.array_equal(found.predicted, probabilities.argmax(1))
     assert found.confidence == pytest.approx(probabilities.max(1), abs=1e-5)
-    expected_loss = -np.log(probabilities[np.arange(len(samples)), samples.index.label])
+    expected_loss = -np.log(probabilities[np.arange(len(samples)), samples.labels()])
     assert found.loss == pytest.approx(expected_loss, abs=1e-4)
 
 

@@ -12,7 +12,7 @@ from lib.predict.predictor import Predictor
 
 def pictures(root: Path, count: int) -> tuple[list[bytes], list[int]]:
     samples = open_dataset(root).samples("test")
-    return [samples.read(i) for i in range(count)], samples.index.label[:count].tolist()
+    return [samples.read(i) for i in range(count)], samples.labels()[:count].tolist()
 
 
 def test_probabilities_are_right_and_do_not_depend_on_the_batch(digits_bundle: Path, digits: Path) -> None:
