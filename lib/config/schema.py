@@ -277,6 +277,20 @@ class PackConfig(Section):
         return self
 
 
+class CheckConfig(Section):
+    """Verify a dataset, and say what is in it."""
+
+    root: str = Field(examples=["runs/datasets/photos"])
+    """Dataset folder; `check DATASET` is short for `check root=DATASET`."""
+    decode: bool = False
+    """Decode every image as well, which takes several times as long. Packing has done so for images that it
+    stored, and their bytes are checked anyway; shards indexed in place have not been decoded yet."""
+    max_pixels: Count = 178_956_970
+    """Images with more pixels than this count as unusable."""
+    num_workers: Annotated[int, Field(ge=0)] | Auto = "auto"
+    """Ray tasks at a time; 0 checks in this process, auto does so for small datasets."""
+
+
 class EvaluateRunSection(Section):
     """Where the evaluation runs."""
 

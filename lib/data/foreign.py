@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from lib.data.index import checksum
-from lib.data.shard import Bad
-from lib.data.storage import local_copy
+from lib.data.packed import Bad
+from lib.data.storage import local_copy, public
 from lib.data.tar import DamagedTar, Member, Scan, read_member, scan, split_name
 from lib.images.decode import ImageError, is_grey, open_image
 
@@ -80,7 +80,7 @@ def read_shard(location: str, *, label: str, json_key: str, max_pixels: int) -> 
 
 
 def _read(location: str, path: Path, label: str, json_key: str, max_pixels: int) -> ForeignShard:
-    found = scan(path)
+    found, where = scan(path), public(location)
     kind = _kind(found, label)
     linked = {_key(name): name for name in found.links if _extension(name) in (*PICTURES, kind)}
     rows: list[dict[str, Any]] = []
@@ -96,10 +96,10 @@ def _read(location: str, path: Path, label: str, json_key: str, max_pixels: int)
                 data = read_member(file, picture)
                 image = open_image(data, max_pixels)
             except _Refused as refused:
-                bad.append(Bad(key, f"{refused} ({location})"))
+                bad.append(Bad(key, f"{refused} ({where})"))
                 continue
             except ImageError as error:
-                bad.append(Bad(key, f"{error.problem} ({location})"))
+                bad.append(Bad(key, f"{error.problem} ({where})"))
                 continue
             grey = grey and is_grey(image)
             width, height = image.size
@@ -115,9 +115,9 @@ def _read(location: str, path: Path, label: str, json_key: str, max_pixels: int)
                     "height": height,
                 }
             )
-    bad += [Bad(key, f"{name} is a link to another file ({location})") for key, name in linked.items()]
+    bad += [Bad(key, f"{name} is a link to another file ({where})") for key, name in linked.items()]
     twice = {_key(name): name for name in found.repeated}
-    bad += [Bad(key, f"{name} comes twice, the first is used ({location})") for key, name in twice.items()]
+    bad += [Bad(key, f"{name} comes twice, the first is used ({where})") for key, name in twice.items()]
     return ForeignShard(
         location,
         size_bytes=path.stat().st_size,

@@ -1,8 +1,7 @@
 """Index somebody else's shards where they lie: the dataset holds no picture, only where each of them is.
 
-plan = plan_shards_in_place(config, root)                        # finds the shards, reads none
-labelled = label_samples(shards, plan.classes)                   # after read_shard on each of plan.shards
-splits = write_splits(folder, plan, labelled, seed=0)            # SPLIT/index.parquet
+plan = plan_in_place(config, root)                               # finds the shards, reads none
+content = index_in_place(config, plan, folder, run=map)          # writes SPLIT/index.parquet
 
 Shards that are called by the name of a split belong to it; otherwise, splits are drawn class by class, and
 several of them may list one shard, each with its own rows.
@@ -13,25 +12,30 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lib.config.paths import output_path
+from lib.config.paths import data_location, input_path, is_uri
 from lib.config.schema import PackConfig, SplitSection
+from lib.console import say
 from lib.data.classes import find_classes, read_classes
-from lib.data.foreign import LABELS, PICTURES, ForeignShard
+from lib.data.foreign import LABELS, PICTURES, ForeignShard, read_shard
 from lib.data.index import SCHEMA, IndexWriter
 from lib.data.manifest import INDEX, Shard, Split
-from lib.data.shard import Bad
+from lib.data.packed import Bad, Content, RunAll, check_bad
 from lib.data.sources import SPLIT_NAMES
 from lib.data.split import SPLITS, assign_splits, drawn_splits
-from lib.data.storage import file_size, glob, is_uri
+from lib.data.storage import file_size, glob, public
 from lib.errors import UserError
 
 KIND = "shards:"
+
+# Below this, starting Ray takes longer than reading.
+_SMALL_BYTES = 2e9
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,9 @@ class ForeignPlan:
     classes: list[str] | None
 
     @property
-    def size_bytes(self) -> int:
-        """Size of all shards."""
-        return sum(self.sizes)
+    def is_small(self) -> bool:
+        """One process is enough."""
+        return sum(self.sizes) < _SMALL_BYTES
 
     @property
     def amount(self) -> str:
@@ -86,46 +90,69 @@ class Labelled:
     bad: list[Bad]
 
 
-def plan_shards_in_place(config: PackConfig, root: Path) -> ForeignPlan:
+def plan_in_place(config: PackConfig, root: Path) -> ForeignPlan:
     """Find the shards and their sizes.
 
     Raises `UserError` if there are none, or if by their names none is left to train on.
     """
-    where = config.source.removeprefix(KIND)
     # An address such as [::1] is no separator.
-    patterns = [part for part in re.split(r"::(?![^\[]*\])", where) if part]
-    found = [_glob(pattern) for pattern in patterns]
-    for pattern, locations in zip(patterns, found, strict=True):
+    patterns = re.split(r"::(?![^\[]*\])", config.source.removeprefix(KIND))
+    found: list[str] = []
+    for pattern in patterns:
+        locations = _glob(pattern)
         if not locations:
             hint = "for example shards:DIR/*.tar, or shards:https://HOST/train-{000000..000012}.tar"
-            raise UserError(f"source={KIND}{pattern}: no such shards", hint)
-    shards = list(dict.fromkeys(location for locations in found for location in locations))
-    if not shards:
-        raise UserError(f"source={config.source}: no shards given", "give them as shards:DIR/*.tar")
-    splits = [split_of(location) for location in shards]
+            raise UserError(f"source={KIND}{public(pattern)}: no such shards", hint)
+        found += locations
+    shards = list(dict.fromkeys(found))
+    name = KIND + "::".join(map(public, patterns))
+    splits: list[str | None] = [split_of(location) for location in shards]
     if None in splits:
         splits = [None] * len(splits)
     elif "train" not in splits:
-        problem = f"source={config.source}: the names of the shards make all of them {splits[0]}"
+        problem = f"source={name}: the names of the shards make all of them {splits[0]}"
         raise UserError(problem, "add shards to train on, separated by ::, or link them under other names")
     classes = None if config.shards.classes is None else read_classes(config.shards.classes)
     with ThreadPoolExecutor(16) as pool:
         sizes = list(pool.map(file_size, shards))
-    return ForeignPlan(root, config.source, shards, sizes, splits, config.split, classes)
+    return ForeignPlan(root, name, shards, sizes, splits, config.split, classes)
 
 
 def split_of(location: str) -> str | None:
     """Return the split that a shard is called by: a word of its file name, else the name of its folder."""
-    folder, _, name = location.partition("?")[0].lower().rpartition("/")
+    folder, _, name = public(location).lower().rpartition("/")
     named = {SPLIT_NAMES[word] for word in re.findall("[a-z]+", name) if word in SPLIT_NAMES}
     if len(named) == 1:
         return named.pop()
     return SPLIT_NAMES.get(folder.rpartition("/")[2])
 
 
+def index_in_place(config: PackConfig, plan: ForeignPlan, folder: Path, run: RunAll) -> Content:
+    """Read all shards, one by one or as tasks, and write SPLIT/index.parquet of each split below a folder.
+
+    Raises `UserError` for damaged shards, too many samples that cannot be used, labels or classes that cannot
+    be told.
+    """
+    label, json_key = config.shards.label, config.shards.json_key
+    read = partial(read_shard, label=label, json_key=json_key, max_pixels=config.max_pixels)
+    found = list(run(read, plan.shards))
+    refuse_damaged(found)
+    for line in without_end(found):
+        say(line)
+    bad = [item for shard in found for item in shard.bad]
+    total = len(bad) + sum(len(shard.samples) for shard in found)
+    # Before classes are looked for: where no label can be read there are none to find.
+    check_bad(bad, total, config.max_bad_fraction)
+    labelled = label_samples(found, plan.classes)
+    bad += labelled.bad
+    check_bad(bad, total, config.max_bad_fraction)
+    splits = write_splits(folder, plan, labelled, config.seed)
+    return Content(labelled.classes, splits, grey=all(shard.grey for shard in found), bad=bad)
+
+
 def refuse_damaged(shards: Sequence[ForeignShard]) -> None:
     """Raise `UserError` with all shards that cannot be used."""
-    damaged = [f"{shard.location}: {shard.damage}" for shard in shards if shard.damage is not None]
+    damaged = [f"{public(shard.location)}: {shard.damage}" for shard in shards if shard.damage is not None]
     if damaged:
         are = "shard cannot" if len(damaged) == 1 else "shards cannot"
         listed = damaged[:10] + ["…"] * (len(damaged) > 10)
@@ -135,7 +162,7 @@ def refuse_damaged(shards: Sequence[ForeignShard]) -> None:
 
 def without_end(shards: Sequence[ForeignShard]) -> list[str]:
     """Return a line on shards that stop without an end marker, if there are any."""
-    open_ended = [shard.location for shard in shards if not shard.has_end]
+    open_ended = [public(shard.location) for shard in shards if not shard.has_end]
     if not open_ended:
         return []
     which = f"{len(open_ended)} of {len(shards)} shards have no end marker, the first is {open_ended[0]}"
@@ -151,7 +178,7 @@ def label_samples(shards: Sequence[ForeignShard], given: list[str] | None) -> La
     if not any(len(shard.samples) for shard in shards):
         hint = f"a sample is KEY.{PICTURES[0]} (or {', '.join(PICTURES[1:])}) and KEY.{', .'.join(LABELS)}"
         raise UserError("the shards hold no samples", hint)
-    kinds = {shard.label: shard.location for shard in reversed(shards) if shard.label is not None}
+    kinds = {shard.label: public(shard.location) for shard in reversed(shards) if shard.label is not None}
     if len(kinds) > 1:
         problem = "; ".join(f"{location} has labels in {kind}" for kind, location in kinds.items())
         raise UserError(
@@ -164,7 +191,7 @@ def label_samples(shards: Sequence[ForeignShard], given: list[str] | None) -> La
     for shard in shards:
         labels, reasons = classes.labels_of(shard.samples)
         for row, reason in reasons.items():
-            bad.append(Bad(shard.samples["key"][row].as_py(), f"{reason} ({shard.location})"))
+            bad.append(Bad(shard.samples["key"][row].as_py(), f"{reason} ({public(shard.location)})"))
         kept.append(replace(shard, samples=shard.samples.filter(pa.array(labels >= 0))))
         all_labels.append(labels[labels >= 0])
     return Labelled(classes.names, kept, all_labels, bad)
@@ -214,11 +241,13 @@ def _write_split(path: Path, labelled: Labelled, masks: list[NDArray[np.bool_]])
 
 
 def _glob(pattern: str) -> list[str]:
+    if not pattern:
+        return []
     if is_uri(pattern):
-        return glob(pattern)
-    here = str(Path(pattern).expanduser().absolute())
-    # As every input: the current folder first, then the home of outputs.
-    return glob(here) or glob(str(output_path(pattern)))
+        return glob(data_location(pattern, key="source"))
+    folder = re.split(r"[*?\[{]", pattern)[0].rpartition("/")[0]
+    start = folder or ("/" if pattern.startswith("/") else ".")
+    return glob(str(input_path(start) / pattern[len(folder) :].lstrip("/")))
 
 
 def _amount(sizes: Sequence[int]) -> str:
