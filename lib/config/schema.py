@@ -51,6 +51,11 @@ class DataSection(Section):
     """Decoding threads per worker; 0 takes one per core of the worker."""
     max_pixels: Count = 178_956_970
     """Images with more pixels than this are refused before they are decoded."""
+    prefetch_mb: Annotated[float, Field(ge=0)] = 64.0
+    """Decoded images that wait for the next steps, per worker."""
+    max_bad_fraction: Fraction = 0.01
+    """Images that cannot be used are replaced in training, left out of measuring and listed in
+    quarantine.jsonl; more than this share of a split ends the run."""
 
 
 class ModelSection(Section):
@@ -88,7 +93,9 @@ class TrainSection(Section):
     channels_last: bool = True
     """Store images channel by channel within a pixel, which convolutions prefer."""
     checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
-    """Write resumable state every so many steps; 0 writes it once per epoch."""
+    """Write resumable state every so many steps of an epoch, besides at its end; 0 does not."""
+    checkpoint_every_s: Annotated[float, Field(ge=0)] = 300.0
+    """Write resumable state when so many seconds have passed since the last; 0 does not."""
 
 
 class OptimSection(Section):
@@ -126,6 +133,8 @@ class AugmentSection(Section):
     policy: str = Field(default="standard", examples=["none", "light", "standard", "strong", "trivial"])
     """none, light (crop), standard (crop and flip), strong (crop, flip, colour, erasing), trivial,
     randaugment, autoaugment, or package.module:function."""
+    min_crop: Annotated[float, Field(gt=0, le=1)] = 0.35
+    """Smallest share of the image that a random crop takes; images of up to 64 pixels are shifted instead."""
     mix: Mix = "none"
     """Blend pairs of images and their labels within a batch."""
     mix_alpha: Annotated[float, Field(gt=0)] = 1.0
@@ -149,6 +158,8 @@ class RunSection(Section):
     """Seed of initial weights, data order, augmentation and dropout."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often lost workers are started again, each time from the last state."""
+    trace: bool = False
+    """Write the keys that every step used to trace/ of the run, to prove what was used and when."""
 
 
 class FinetuneConfig(Section):
@@ -247,6 +258,9 @@ class EvaluateDataSection(Section):
     """Dataset folder written by jobs/pack.py."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Decoding threads per worker; 0 takes one per core of the worker."""
+    max_bad_fraction: Fraction = 0.01
+    """Images that cannot be used are left out and listed in quarantine.jsonl; more than this share of the
+    split ends the job."""
 
 
 class EvaluateConfig(Section):

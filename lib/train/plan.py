@@ -13,6 +13,7 @@ from lib.config.paths import input_path, output_path
 from lib.config.schema import FinetuneConfig
 from lib.data.dataset import Dataset, open_dataset
 from lib.data.order import num_steps
+from lib.data.quarantine import QUARANTINE
 from lib.errors import UserError
 from lib.images.augment import train_transform
 from lib.images.spec import PreprocessSpec
@@ -38,6 +39,11 @@ class RunPlan:
     def state_folder(self) -> Path:
         """Where resumable state is kept."""
         return self.folder / "state"
+
+    @property
+    def quarantine_file(self) -> Path:
+        """Where samples that cannot be used are listed."""
+        return self.folder / QUARANTINE
 
     @property
     def counts(self) -> list[int]:

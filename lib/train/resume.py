@@ -19,6 +19,8 @@ CONFIG = "config.yaml"
 
 # What may differ from how the run began: where and how fast it runs, and how long.
 _MAY_CHANGE = (
+    "data.max_bad_fraction",
+    "data.prefetch_mb",
     "data.root",
     "data.source",
     "data.threads",
@@ -28,7 +30,9 @@ _MAY_CHANGE = (
     "run.num_workers",
     "run.resume",
     "run.storage",
+    "run.trace",
     "run.use_gpu",
+    "train.checkpoint_every_s",
     "train.checkpoint_every_steps",
     "train.epochs",
 )
