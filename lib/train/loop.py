@@ -10,7 +10,7 @@ and the learning rate. So a run that starts again from `state/` takes the very s
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -18,7 +18,8 @@ from torch.amp import GradScaler
 
 from lib.data.dataset import Samples
 from lib.data.loader import Batch, Loader
-from lib.data.order import EpochOrder, Ids, batch_bounds, mix, sample_seeds, share
+from lib.data.order import mix
+from lib.data.sampling import EpochPlan, sampling_weights
 from lib.errors import RunError
 from lib.files import write_text
 from lib.images.augment import train_transform
@@ -65,6 +66,7 @@ class Trainer:
         )
         self.train_samples = plan.dataset.samples("train")
         self.train_loader = self._loader(self.train_samples, is_training=True)
+        self.weights = sampling_weights(self.train_samples, plan.dataset.classes, config.data)
         self.state = self._restore()
         self._epoch_images = 0
         if self.state.epoch == self.state.step == 0:
@@ -120,17 +122,21 @@ class Trainer:
             sums += torch.tensor(state.sums, dtype=torch.float64, device=self.world.device)
         asked = time.monotonic()
         self._epoch_images = 0
-        for batch in self.train_loader.batches(self._batches(state.epoch, state.step)):
+        order = self._order(state.epoch)
+        batches = (
+            order.batch(step, self.world.rank, self.world.size) for step in range(state.step, order.num_steps)
+        )
+        for batch in self.train_loader.batches(batches):
             wait_s = time.monotonic() - asked
-            start, stop = batch_bounds(state.step, len(self.train_samples), train.batch_size)
+            images = order.global_size(state.step)
             at = state.epoch + state.step / self.plan.steps
             set_learning_rate(self.optimizer, learning_rate(self.config.optim, train.epochs, at, losses))
-            loss, correct = self._step(model, batch, stop - start)
+            loss, correct = self._step(model, batch, images)
             sums[:2] += torch.stack([loss.double(), correct.double()])
             sums[2] += len(batch.ids)
             state.step += 1
-            self._epoch_images += stop - start
-            progress.step(stop - start, wait_s)
+            self._epoch_images += images
+            progress.step(images, wait_s)
             if progress.is_due():
                 self._check_loss(float(loss), state.epoch)
                 progress.line(state.epoch, state.step - 1, float(loss) / len(batch.ids))
@@ -143,7 +149,7 @@ class Trainer:
             asked = time.monotonic()
         loss_sum, correct_sum, count = self.world.sum(sums).tolist()
         self._check_loss(loss_sum, state.epoch)
-        assert count == len(self.train_samples), (count, len(self.train_samples))
+        assert count == order.num_samples, (count, order.num_samples)
         return {"num_samples": count, "loss": loss_sum / count, "accuracy": correct_sum / count}
 
     def _step(self, model: nn.Module, batch: Batch, global_count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -168,15 +174,15 @@ class Trainer:
             settings=self.settings,
         )
 
-    def _batches(self, epoch: int, first_step: int) -> Iterator[tuple[Ids, list[int]]]:
-        """Yield this worker's share of every remaining batch of an epoch."""
-        order = EpochOrder(
-            self.train_samples.counts, self.seed, epoch, self.config.data.shuffle_window_shards
+    def _order(self, epoch: int) -> EpochPlan:
+        return EpochPlan(
+            self.train_samples.counts,
+            seed=self.seed,
+            epoch=epoch,
+            batch_size=self.config.train.batch_size,
+            window_shards=self.config.data.shuffle_window_shards,
+            weights=self.weights,
         )
-        for step in range(first_step, self.plan.steps):
-            bounds = batch_bounds(step, order.num_samples, self.config.train.batch_size)
-            ids = order.take(*share(*bounds, self.world.rank, self.world.size))
-            yield ids, sample_seeds(ids, self.seed, epoch)
 
     def _finish_epoch(
         self, train: dict[str, float], val: dict[str, float] | None, train_s: float, epoch_s: float

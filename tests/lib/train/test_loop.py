@@ -3,6 +3,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -125,12 +126,32 @@ def test_the_best_epoch_is_what_the_bundle_holds(finetune_config: Make) -> None:
 def test_every_sample_is_used_once_per_epoch(finetune_config: Make) -> None:
     plan = plan_run(finetune_config(train__batch_size=100))
     trainer = Trainer(plan, World(threads=2), lambda _: None)
+    order = trainer._order(epoch=1)
+    assert order.num_steps == plan.steps
     for world_size in (1, 2, 3):
-        ids = []
-        for rank in range(world_size):
-            trainer.world = World(rank=rank, size=world_size)
-            ids += [i for batch, _ in trainer._batches(epoch=1, first_step=0) for i in batch.tolist()]
+        ids = [
+            sample_id
+            for step in range(order.num_steps)
+            for rank in range(world_size)
+            for sample_id in order.batch(step, rank, world_size)[0].tolist()
+        ]
         assert sorted(ids) == list(range(len(trainer.train_samples)))
+
+
+def test_a_run_may_draw_classes_by_weight(finetune_config: Make) -> None:
+    weights = {"0": 3, "7": 0.25}
+    plan = plan_run(finetune_config(data__sampling="weighted", data__class_weights=weights))
+    trainer = Trainer(plan, World(threads=2), lambda _: None)
+    trainer.run()
+    order = trainer._order(epoch=0)
+    labels = trainer.train_samples.labels()
+    drawn = np.concatenate([order.batch(step)[0] for step in range(order.num_steps)])
+    assert len(drawn) == len(labels)
+    stored, found = (np.bincount(each, minlength=10) for each in (labels, labels[drawn]))
+    rates = stored * np.array([weights.get(name, 1) for name in plan.dataset.classes])
+    # Systematic resampling: each class has its share, but for draws at the borders of its samples.
+    assert found / len(drawn) == pytest.approx(rates / rates.sum(), abs=0.01)
+    assert trainer.state.history[0]["train"]["num_samples"] == len(labels)
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_with_a_sentence(finetune_config: Make) -> None:
