@@ -23,8 +23,9 @@ from lib.errors import UserError
 class Samples:
     """The samples of one split, by id."""
 
-    def __init__(self, root: Path, name: str, split: Split) -> None:
+    def __init__(self, root: Path, name: str, split: Split, num_classes: int) -> None:
         self.name = name
+        self.num_classes = num_classes
         self.counts = split.counts
         path = root / name / INDEX
         self._index = open_index(path, self.counts, where=str(path))
@@ -62,6 +63,14 @@ class Samples:
             key = self.keys(rows.ids[position : position + 1])[0]
             raise DamagedSample(f"{error.problem}: sample {key} does not match", error.hint) from None
 
+    @property
+    def is_remote(self) -> bool:
+        """Tell whether reading ahead pays."""
+        return False
+
+    def read_ahead(self, rows: Rows) -> None:
+        """Tell a remote reader which samples will be read soon."""
+
     def close(self) -> None:
         """Close the shards and the index."""
         self._reader.close()
@@ -88,7 +97,7 @@ class Dataset:
         if split not in self.manifest.splits:
             known = ", ".join(self.manifest.splits)
             raise UserError(f"{self.root} has no split {split!r}", f"it has: {known}")
-        return Samples(self.root, split, self.manifest.splits[split])
+        return Samples(self.root, split, self.manifest.splits[split], len(self.classes))
 
 
 def open_dataset(root: Path) -> Dataset:

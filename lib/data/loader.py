@@ -1,11 +1,12 @@
 """Samples to batches: threads read, decode and augment ahead of the consumer.
 
-    loader = Loader(samples, transform, threads=2)
-    for batch in loader.batches(id_arrays, seeds):      # in the order of id_arrays
+    loader = Loader(samples, transform, shape, threads=2)
+    for batch in loader.batches(plan):                  # plan: (ids, seeds) of each batch
         batch.pixels, batch.labels, batch.ids
 
-Decoders release the interpreter lock, so threads are enough, and a batch is written in place: no worker
-processes, no copies between them.
+Decoders release the interpreter lock, so threads are enough: no worker processes, no copies between them.
+Pixels stay uint8 and lie channels last. Batches are written in place into memory that the allocator hands
+round: pinned memory from torch's own cache, else the heap that `lib.runtime` keeps.
 """
 
 from collections import deque
@@ -14,15 +15,27 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Barrier
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lib.data.dataset import Samples
 from lib.data.index import Rows
 from lib.data.order import Ids
-from lib.errors import MantaError, RunError
+from lib.data.quarantine import Quarantine
+from lib.data.reader import DamagedSample
+from lib.errors import RunError
+from lib.images.decode import ImageError
 
 Transform = Callable[[bytes, int], Tensor]
+Plan = Iterable[tuple[Ids, list[int]]]
+
+# However small a batch is, and however large.
+_MOST_BATCHES, _LEAST_BATCHES = 16, 2
+# Encoded bytes that a remote reader is told of in advance.
+_ANNOUNCED_BYTES = 128 * 2**20
+# Neighbours that are tried in place of a bad sample.
+_REPLACEMENTS = 100
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,11 @@ class Batch:
 
 
 class Loader:
-    """Loads batches of one split with a pool of threads."""
+    """Loads batches of one split with a pool of threads.
+
+    A sample that cannot be used goes to the quarantine. Its place is taken by the next usable one by id
+    (`replace=True`, for training) or left out of the batch (for measuring).
+    """
 
     def __init__(
         self,
@@ -44,27 +61,33 @@ class Loader:
         shape: tuple[int, int, int],
         *,
         threads: int,
-        prefetch_batches: int = 3,
+        quarantine: Quarantine | None = None,
+        replace: bool = False,
+        prefetch_mb: float = 64.0,
         pin_memory: bool = False,
     ) -> None:
         self._samples = samples
         self._transform = transform
         self._shape = shape
         self._threads = threads
-        self._prefetch = prefetch_batches
+        if quarantine is None:
+            quarantine = Quarantine({samples.name: len(samples)}, max_fraction=0)
+        self._quarantine = quarantine
+        self._replace = replace
+        self._prefetch_bytes = prefetch_mb * 1e6
         self._pin = pin_memory
         self._pool = _quiet_pool(threads)
 
-    def batches(self, plan: Iterable[tuple[Ids, list[int]]]) -> Iterator[Batch]:
+    def batches(self, plan: Plan) -> Iterator[Batch]:
         """Yield a batch for each (ids, seeds) of the plan, in its order.
 
-        Raises `RunError` naming the sample that could not be read.
+        Raises `RunError` if a shard cannot be read, or more samples are bad than the quarantine allows.
         """
-        pending: deque[tuple[Batch, list[Future[None]]]] = deque()
+        pending: deque[tuple[Batch, list[Future[list[int]]]]] = deque()
         try:
-            for ids, seeds in plan:
-                pending.append(self._start(ids, seeds))
-                if len(pending) > self._prefetch:
+            for ids, rows, seeds in self._announced(plan):
+                pending.append(self._start(ids, rows, seeds))
+                if len(pending) > self._depth(pending[0][0]):
                     yield _finished(*pending.popleft())
             while pending:
                 yield _finished(*pending.popleft())
@@ -77,34 +100,83 @@ class Loader:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _start(self, ids: Ids, seeds: list[int]) -> tuple[Batch, list[Future[None]]]:
-        pixels = torch.empty((len(ids), *self._shape), dtype=torch.uint8, pin_memory=self._pin)
-        rows = self._samples.rows(ids)
-        labels = torch.from_numpy(rows.label)
-        if self._pin:
-            labels = labels.pin_memory()
+    def _announced(self, plan: Plan) -> Iterator[tuple[Ids, Rows, list[int]]]:
+        """Yield what is planned, after telling a remote reader of the samples that follow."""
+        waiting: deque[tuple[Ids, Rows, list[int]]] = deque()
+        waiting_bytes, most_bytes = 0, _ANNOUNCED_BYTES if self._samples.is_remote else 0
+        for ids, seeds in plan:
+            rows = self._samples.rows(ids)
+            self._samples.read_ahead(rows)
+            waiting.append((ids, rows, seeds))
+            waiting_bytes += int(rows.size_bytes.sum())
+            while waiting and waiting_bytes >= most_bytes:
+                waiting_bytes -= int(waiting[0][1].size_bytes.sum())
+                yield waiting.popleft()
+        yield from waiting
+
+    def _depth(self, batch: Batch) -> int:
+        """Return how many batches are loaded ahead of the consumer."""
+        fitting = int(self._prefetch_bytes / max(1, batch.pixels.nbytes))
+        return min(_MOST_BATCHES, max(_LEAST_BATCHES, fitting))
+
+    def _start(self, ids: Ids, rows: Rows, seeds: list[int]) -> tuple[Batch, list[Future[list[int]]]]:
+        channels, height, width = self._shape
+        stored = torch.empty((len(ids), height, width, channels), dtype=torch.uint8, pin_memory=self._pin)
+        labels = torch.from_numpy(rows.label.astype(np.int64))
+        batch = Batch(stored.permute(0, 3, 1, 2), labels.pin_memory() if self._pin else labels, ids.copy())
         # A few pieces per thread: few enough to cost little, enough to keep the threads equally busy.
         step = max(1, -(-len(ids) // (2 * self._threads)))
         futures = [
-            self._pool.submit(self._fill, pixels, rows, seeds, first, min(first + step, len(ids)))
+            self._pool.submit(self._fill, batch, rows, seeds, first, min(first + step, len(ids)))
             for first in range(0, len(ids), step)
         ]
-        return Batch(pixels, labels, ids), futures
+        return batch, futures
 
-    def _fill(self, pixels: Tensor, rows: Rows, seeds: list[int], first: int, stop: int) -> None:
+    def _fill(self, batch: Batch, rows: Rows, seeds: list[int], first: int, stop: int) -> list[int]:
+        """Write the rows first … stop - 1 of a batch; return those that have no picture."""
+        missing = []
         for row in range(first, stop):
-            data = self._samples.read_row(rows, row)
-            try:
-                pixels[row] = self._transform(data, seeds[row])
-            except MantaError as error:
-                key = self._samples.keys(rows.ids[row : row + 1])[0]
-                raise RunError(f"sample {key} of split {self._samples.name}: {error.problem}") from error
+            pixels = self._picture(int(batch.ids[row]), rows, row, seeds[row])
+            if pixels is None and self._replace:
+                pixels = self._replacement(batch, row, seeds[row])
+            if pixels is None:
+                missing.append(row)
+            else:
+                batch.pixels[row] = pixels
+        return missing
+
+    def _picture(self, sample_id: int, rows: Rows, position: int, seed: int) -> Tensor | None:
+        """Return a picture, or None if the sample cannot be used."""
+        label, classes = int(rows.label[position]), self._samples.num_classes
+        try:
+            if not 0 <= label < classes:
+                reason = f"label {label} is out of range: there are {classes} classes"
+            else:
+                return self._transform(self._samples.read_row(rows, position), seed)
+        except (DamagedSample, ImageError) as error:
+            reason = error.problem
+        self._quarantine.add(self._samples.name, self._samples.keys([sample_id])[0], reason)
+        return None
+
+    def _replacement(self, batch: Batch, row: int, seed: int) -> Tensor:
+        """Put the next usable sample, by id, in the place of a bad one."""
+        bad, total = int(batch.ids[row]), len(self._samples)
+        for sample_id in range(bad + 1, bad + 1 + min(_REPLACEMENTS, total - 1)):
+            rows = self._samples.rows(np.array([sample_id % total]))
+            pixels = self._picture(sample_id % total, rows, 0, seed)
+            if pixels is not None:
+                batch.ids[row], batch.labels[row] = sample_id % total, int(rows.label[0])
+                return pixels
+        key = self._samples.keys([bad])[0]
+        raise RunError(f"no sample after {key} of split {self._samples.name} can be used", "pack again")
 
 
-def _finished(batch: Batch, futures: list[Future[None]]) -> Batch:
-    for future in futures:
-        future.result()
-    return batch
+def _finished(batch: Batch, futures: list[Future[list[int]]]) -> Batch:
+    missing = [row for future in futures for row in future.result()]
+    if not missing:
+        return batch
+    kept = np.delete(np.arange(len(batch.ids)), missing)
+    return Batch(batch.pixels[kept], batch.labels[kept], batch.ids[kept])
 
 
 def _quiet_pool(threads: int) -> ThreadPoolExecutor:

@@ -3,22 +3,26 @@
     transform = train_transform("standard", spec)
     pixels = transform(data, seed)            # uint8 [channels, image_size, image_size]
 
-A policy is a crop, taken while the picture is resized, and transforms on the uint8 pixels after it. All
-randomness comes from the seed, so a sample looks the same in every run, thread and worker.
+A policy is a crop, taken while the picture is decoded, a flip, and transforms on the uint8 pixels after
+them. All randomness comes from the seed, so a sample looks the same in every run, thread and worker.
 """
 
 import importlib
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from random import Random
 from typing import cast
 
-from PIL import Image
 from torch import Tensor
-from torchvision.transforms import RandomResizedCrop, v2
+from torch.nn.functional import pad
+from torchvision.transforms import v2
 
 from lib.errors import UserError
-from lib.images.decode import MAX_PIXELS, decode
-from lib.images.preprocess import prepare, resized
+from lib.images.decode import MAX_PIXELS
+from lib.images.jpeg import Box
+from lib.images.preprocess import cut, prepare
 from lib.images.randomness import seeded
 from lib.images.spec import PreprocessSpec
 
@@ -27,66 +31,120 @@ Pixels = Callable[[Tensor], Tensor]
 
 # Up to this size pictures are small drawings of one thing: shift them; larger ones are cut and scaled.
 _SMALL = 64
-_SCALE, _RATIO = (0.35, 1.0), (3 / 4, 4 / 3)
+DEFAULT_SCALE = (0.35, 1.0)
+_RATIO = (3 / 4, 4 / 3)
 
 
-def _colour(spec: PreprocessSpec) -> list[Pixels]:
+@dataclass(frozen=True)
+class Policy:
+    """Whether half of the pictures are mirrored, and the transforms after that."""
+
+    flip: bool
+    steps: Callable[[PreprocessSpec], list[Pixels]] = lambda _: []
+
+
+def _strong(spec: PreprocessSpec) -> list[Pixels]:
     jitter = v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
-    return [jitter, v2.RandomGrayscale(0.2)] if spec.channels == 3 else [jitter]
+    erase = v2.RandomErasing(p=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3))
+    return [jitter, v2.RandomGrayscale(0.2), erase] if spec.channels == 3 else [jitter, erase]
 
 
-def _erase() -> v2.Transform:
-    return v2.RandomErasing(p=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3))
-
-
-POLICIES: dict[str, Callable[[PreprocessSpec], list[Pixels]]] = {
-    "light": lambda _: [],
-    "standard": lambda _: [v2.RandomHorizontalFlip()],
-    "strong": lambda spec: [v2.RandomHorizontalFlip(), *_colour(spec), _erase()],
-    "trivial": lambda _: [v2.RandomHorizontalFlip(), v2.TrivialAugmentWide()],
-    "randaugment": lambda _: [v2.RandomHorizontalFlip(), v2.RandAugment()],
-    "autoaugment": lambda _: [v2.RandomHorizontalFlip(), v2.AutoAugment()],
+POLICIES = {
+    "light": Policy(flip=False),
+    "standard": Policy(flip=True),
+    "strong": Policy(flip=True, steps=_strong),
+    "trivial": Policy(flip=True, steps=lambda _: [v2.TrivialAugmentWide()]),
+    "randaugment": Policy(flip=True, steps=lambda _: [v2.RandAugment()]),
+    "autoaugment": Policy(flip=True, steps=lambda _: [v2.AutoAugment()]),
 }
 
 
-def train_transform(policy: str, spec: PreprocessSpec, max_pixels: int = MAX_PIXELS) -> Transform:
+def train_transform(
+    policy: str,
+    spec: PreprocessSpec,
+    max_pixels: int = MAX_PIXELS,
+    *,
+    scale: tuple[float, float] = DEFAULT_SCALE,
+) -> Transform:
     """Return `(data, seed) -> uint8 [channels, image_size, image_size]` for a policy name.
 
-    `none` is what evaluation does; `package.module:function` names a function `(spec) -> [transform, …]`.
-    Raises `UserError` for an unknown policy.
+    `none` is what evaluation does; `package.module:function` names a function `(spec) -> [transform, …]`;
+    `scale` is the share of the picture that a crop takes, least and most. Raises `UserError` for an unknown
+    policy.
     """
     if policy == "none":
         return lambda data, _seed: prepare(data, spec, max_pixels)
     if policy in POLICIES:
-        build = POLICIES[policy]
+        chosen = POLICIES[policy]
     elif ":" in policy:
-        build = _imported(policy)
+        chosen = Policy(flip=False, steps=_imported(policy))
     else:
         known = ", ".join(["none", *POLICIES, "package.module:function"])
         raise UserError(f"augment.policy={policy} is not a policy", f"choose one of {known}")
-    return partial(_augmented, steps=build(spec), spec=spec, max_pixels=max_pixels)
+    crop = _shifted if spec.image_size <= _SMALL else partial(_cropped, scale=scale)
+    return partial(
+        _augmented, crop=crop, flip=chosen.flip, steps=chosen.steps(spec), spec=spec, max_pixels=max_pixels
+    )
 
 
 def _augmented(
-    data: bytes, seed: int, *, steps: list[Pixels], spec: PreprocessSpec, max_pixels: int
+    data: bytes,
+    seed: int,
+    *,
+    crop: Callable[[bytes, Random, PreprocessSpec, int], Tensor],
+    flip: bool,
+    steps: list[Pixels],
+    spec: PreprocessSpec,
+    max_pixels: int,
 ) -> Tensor:
-    pixels: Tensor
-    with seeded(seed):
-        if spec.image_size <= _SMALL:
-            pad = max(1, spec.image_size // 8)
-            pixels = v2.RandomCrop(spec.image_size, padding=pad)(prepare(data, spec, max_pixels))
-        else:
-            image = decode(data, spec.channels, max_pixels)
-            pixels = resized(image, _random_box(image), spec)
-        for step in steps:
-            pixels = step(pixels)
+    # Python's generator: drawing a few numbers through torch's costs as much as decoding a small picture.
+    draws = Random(seed)
+    is_flipped = flip and draws.random() < 0.5
+    pixels = crop(data, draws, spec, max_pixels)
+    if is_flipped:
+        pixels = pixels.flip(-1)
+    if steps:
+        with seeded(seed):
+            for step in steps:
+                pixels = step(pixels)
     return pixels
 
 
-def _random_box(image: Image.Image) -> tuple[float, float, float, float]:
-    """Draw a box that covers 35 to 100 % of the picture (Szegedy et al. 2015, as in torchvision)."""
-    top, left, height, width = RandomResizedCrop.get_params(image, list(_SCALE), list(_RATIO))
-    return float(left), float(top), float(left + width), float(top + height)
+def _shifted(data: bytes, draws: Random, spec: PreprocessSpec, max_pixels: int) -> Tensor:
+    """Move a small picture by up to an eighth of its side, over black."""
+    side = spec.image_size
+    most = max(1, side // 8)
+    top, left = (int(draws.random() * (2 * most + 1)) for _ in range(2))
+    padded = pad(prepare(data, spec, max_pixels), [most] * 4)
+    return padded[:, top : top + side, left : left + side]
+
+
+def _cropped(
+    data: bytes, draws: Random, spec: PreprocessSpec, max_pixels: int, *, scale: tuple[float, float]
+) -> Tensor:
+    tries = [draws.random() for _ in range(4 * _TRIES)]
+    return cut(data, partial(random_box, tries=tries, scale=scale), spec, max_pixels)
+
+
+_TRIES = 10
+
+
+def random_box(width: int, height: int, *, tries: list[float], scale: tuple[float, float]) -> Box:
+    """Return a box of a random share and shape of the picture (Szegedy et al. 2015, as in torchvision).
+
+    `tries` holds four numbers from [0, 1) for each try; where none fits, the largest box of an allowed shape
+    is taken from the centre.
+    """
+    for area, shape, x, y in zip(*[iter(tries)] * 4, strict=True):
+        target = width * height * (scale[0] + area * (scale[1] - scale[0]))
+        ratio = _RATIO[0] * (_RATIO[1] / _RATIO[0]) ** shape
+        box_width, box_height = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            left, top = int(x * (width - box_width + 1)), int(y * (height - box_height + 1))
+            return left, top, box_width, box_height
+    box_width = min(width, round(height * _RATIO[1]))
+    box_height = min(height, round(width / _RATIO[0]))
+    return (width - box_width) // 2, (height - box_height) // 2, box_width, box_height
 
 
 def _imported(name: str) -> Callable[[PreprocessSpec], list[Pixels]]:

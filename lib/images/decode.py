@@ -34,6 +34,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {_UPRIGHT[value] for value in (5, 6, 7, 8)}
 
 
 class ImageError(MantaError):
@@ -75,20 +76,42 @@ def decode(data: bytes, channels: int, max_pixels: int = MAX_PIXELS) -> Image.Im
 
     Raises `ImageError` if it is not an image, is broken, or has more than `max_pixels`.
     """
-    image = open_image(data, max_pixels)
+    return load(open_image(data, max_pixels), channels)
+
+
+def load(header: Image.Image, channels: int, reduce: int = 1) -> Image.Image:
+    """Decode what `open_image` opened, as `decode` does; JPEG at a side `reduce` (1, 2, 4, 8) times shorter.
+
+    Raises `ImageError` if it is broken.
+    """
+    mode = "L" if channels == 1 else "RGB"
     try:
-        image.load()
-        return _convert(_upright(image), "L" if channels == 1 else "RGB")
+        if reduce > 1 and header.format in ("JPEG", "MPO"):
+            # Whole groups of frequencies are left out of the inverse transform (DCT scaling).
+            header.draft(None, (-(-header.width // reduce), -(-header.height // reduce)))
+        header.load()
+        return _convert(_upright(header), mode)
     except ImageError:
         raise
     except Exception as error:  # decoders raise anything on hostile bytes
         raise ImageError("broken", f"the image does not decode: {error}") from None
 
 
+def upright_size(header: Image.Image) -> tuple[int, int]:
+    """Return width and height as they will be once the picture is upright."""
+    method = _turn(header)
+    width, height = header.size
+    return (height, width) if method in _SIDEWAYS else (width, height)
+
+
 def _upright(image: Image.Image) -> Image.Image:
-    # Pillow's exif_transpose also copies the picture and writes all its EXIF data anew, which can fail.
-    method = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    method = _turn(image)
     return image if method is None else image.transpose(method)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    # Pillow's exif_transpose also copies the picture and writes all its EXIF data anew, which can fail.
+    return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

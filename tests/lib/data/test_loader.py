@@ -1,18 +1,19 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from lib.data.dataset import Dataset, open_dataset
+from lib.data.dataset import Dataset, Samples
 from lib.data.loader import Batch, Loader
 from lib.data.order import Ids
+from lib.data.quarantine import Quarantine
 from lib.errors import RunError
 from lib.images.augment import train_transform
+from lib.images.decode import ImageError
 from lib.images.preprocess import prepare
 from lib.images.spec import PreprocessSpec
 
@@ -67,20 +68,103 @@ def test_a_loader_serves_one_epoch_after_the_other(dataset: Dataset) -> None:
     assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(first, second, strict=True))
 
 
-def test_a_sample_that_does_not_decode_is_named(
-    pack_up: Callable[..., object], folder: Callable[..., Path], picture: Callable[..., bytes], tmp_path: Path
-) -> None:
-    files = {f"{name}/{n}.png": picture(n) for name in "ab" for n in range(3)}
-    pack_up(f"imagefolder:{folder(files)}", split={"val": 0.3, "test": 0})
-    samples = open_dataset(tmp_path / "dataset").samples("train")
-    # The limit of the run is lower than that of packing.
-    transform = train_transform("none", SPEC, max_pixels=10)
-    loader = Loader(samples, transform, SHAPE, threads=2)
+def _unlike(samples: Samples, bad: set[int]) -> Callable[[bytes, int], Tensor]:
+    """Return a transform that finds the pictures of some samples broken."""
+    broken = {samples.read(sample_id) for sample_id in bad}
+
+    def transform(data: bytes, seed: int) -> Tensor:
+        if data in broken:
+            raise ImageError("broken", "the image does not decode: on purpose")
+        return STANDARD(data, seed)
+
+    return transform
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_bad_sample_is_replaced_by_the_next_good_one(dataset: Dataset, threads: int) -> None:
+    samples = dataset.samples("val")
+    last = len(samples) - 1
+    transform = _unlike(samples, {4, 5, last})
+    said: list[str] = []
+    quarantine = Quarantine({"val": len(samples)}, 0.1, said.append)
+    loader = Loader(samples, transform, SHAPE, threads=threads, quarantine=quarantine, replace=True)
+    with closing(loader):
+        batch = next(loader.batches([(np.array([3, 4, 5, last]), [7, 8, 9, 10])]))
+    assert batch.ids.tolist() == [3, 6, 6, 0]
+    assert batch.labels.tolist() == samples.rows([3, 6, 6, 0]).label.tolist()
+    for pixels, sample_id, seed in zip(batch.pixels, [3, 6, 6, 0], [7, 8, 9, 10], strict=True):
+        assert torch.equal(pixels, STANDARD(samples.read(sample_id), seed))
+    assert [key for _, key, _ in quarantine.entries()] == sorted(samples.keys([4, 5, last]))
+    assert len(said) == 3
+
+
+def test_a_bad_sample_is_left_out_when_measuring(dataset: Dataset) -> None:
+    samples = dataset.samples("val")
+    quarantine = Quarantine({"val": len(samples)}, 0.1)
+    loader = Loader(samples, _unlike(samples, {0, 2}), SHAPE, threads=2, quarantine=quarantine)
+    with closing(loader):
+        batches = list(loader.batches([(np.arange(4), [0] * 4), (np.array([2]), [0])]))
+    assert [batch.ids.tolist() for batch in batches] == [[1, 3], []]
+    assert batches[0].pixels.shape == (2, *SHAPE)
+    assert batches[0].labels.tolist() == samples.rows([1, 3]).label.tolist()
+    assert quarantine.count("val") == 2
+
+
+def test_too_many_bad_samples_end_the_run_with_the_list(dataset: Dataset) -> None:
+    samples = dataset.samples("val")
+    loader = Loader(samples, _unlike(samples, {1}), SHAPE, threads=2)
     with closing(loader), pytest.raises(RunError) as caught:
-        list(loader.batches([(np.array([0]), [0])]))
-    assert str(caught.value).startswith(
-        f"sample {samples.keys([0])[0]} of split train: the image has 12 x 10"
-    )
+        list(loader.batches([(np.arange(4), [0] * 4)]))
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith(f"1 of {len(samples)} samples of split val cannot be used")
+    assert lines[1] == f"{samples.keys([1])[0]}: the image does not decode: on purpose"
+    assert "data.max_bad_fraction" in lines[-1]
+
+
+def test_a_label_out_of_range_is_bad(dataset: Dataset) -> None:
+    samples = dataset.samples("val")
+    labels = samples.labels()
+    samples.num_classes = int(labels.max())
+    ids = np.arange(len(samples))
+    quarantine = Quarantine({"val": len(samples)}, 0.9)
+    loader = Loader(samples, STANDARD, SHAPE, threads=2, quarantine=quarantine)
+    with closing(loader):
+        batch = next(loader.batches([(ids, ids.tolist())]))
+    assert batch.ids.tolist() == ids[labels < samples.num_classes].tolist()
+    assert {reason for _, _, reason in quarantine.entries()} == {
+        f"label {labels.max()} is out of range: there are {samples.num_classes} classes"
+    }
+
+
+def test_where_no_sample_is_good_the_run_ends(dataset: Dataset) -> None:
+    samples = dataset.samples("val")
+    quarantine = Quarantine({"val": len(samples)}, 1.0)
+
+    def transform(_data: bytes, _seed: int) -> Tensor:
+        raise ImageError("broken", "no")
+
+    loader = Loader(samples, transform, SHAPE, threads=1, quarantine=quarantine, replace=True)
+    with closing(loader), pytest.raises(RunError, match="no sample after"):
+        list(loader.batches([(np.arange(2), [0, 0])]))
+
+
+@pytest.mark.parametrize(("prefetch_mb", "ahead"), [(0, 2), (4 * 16 * 64 / 1e6, 4), (64, 16)])
+def test_the_depth_of_loading_ahead_is_given_in_bytes(
+    dataset: Dataset, prefetch_mb: float, ahead: int
+) -> None:
+    taken: list[int] = []
+
+    def plan() -> Iterator[tuple[Ids, list[int]]]:
+        for number in range(40):
+            taken.append(number)
+            yield np.arange(16), [0] * 16
+
+    loader = Loader(dataset.samples("val"), STANDARD, SHAPE, threads=1, prefetch_mb=prefetch_mb)
+    with closing(loader):
+        batches = loader.batches(plan())
+        next(batches)
+        assert len(taken) == ahead + 1
+        batches.close()
 
 
 def test_stopping_early_neither_hangs_nor_loads_the_rest(dataset: Dataset) -> None:
@@ -94,7 +178,7 @@ def test_stopping_early_neither_hangs_nor_loads_the_rest(dataset: Dataset) -> No
         while True:
             yield np.arange(16), list(range(16))
 
-    loader = Loader(dataset.samples("val"), transform, SHAPE, threads=2, prefetch_batches=3)
+    loader = Loader(dataset.samples("val"), transform, SHAPE, threads=2, prefetch_mb=0)
     batches = loader.batches(endless())
     next(batches)
     batches.close()
@@ -116,7 +200,7 @@ def test_an_error_of_the_plan_reaches_the_caller(dataset: Dataset) -> None:
         yield np.arange(4), [0] * 4
         raise ValueError("broken plan")
 
-    loader = Loader(dataset.samples("val"), STANDARD, SHAPE, threads=1, prefetch_batches=0)
+    loader = Loader(dataset.samples("val"), STANDARD, SHAPE, threads=1)
     with closing(loader), pytest.raises(ValueError, match="broken plan"):
         list(loader.batches(plan()))
 

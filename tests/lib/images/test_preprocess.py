@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from lib.images.decode import ImageError
-from lib.images.preprocess import FILTERS, normalise, prepare, resized
+from lib.images.preprocess import cut, normalise, prepare, resized
 from lib.images.spec import PreprocessSpec
+
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def _photo(width: int, height: int, channels: int) -> Image.Image:
@@ -59,12 +62,19 @@ def test_like_resizing_and_cropping_the_whole_picture(
     assert difference.mean() < 4
 
 
+@pytest.mark.parametrize(("interpolation", "most"), [("bilinear", 1), ("bicubic", 10)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_equal_to_the_reference_where_nothing_is_rounded(channels: int) -> None:
+def test_equal_to_cropping_first_and_resizing_with_pillow(
+    channels: int, interpolation: str, most: int
+) -> None:
     image = _photo(144, 144, channels)
-    spec = _spec(64, 72, channels)
-    difference = np.abs(prepare(_png(image), spec).numpy().astype(int) - _reference(image, spec))
-    assert difference.max() <= 1
+    spec = _spec(64, 72, channels, interpolation)
+    reference = np.asarray(image.crop((8, 8, 136, 136)).resize((64, 64), FILTERS[interpolation])).astype(int)
+    difference = np.abs(
+        prepare(_png(image), spec).numpy() - reference.reshape(64, 64, channels).transpose(2, 0, 1)
+    )
+    assert difference.max() <= most
+    assert difference.mean() < 0.1
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -99,8 +109,27 @@ def test_the_box_never_leaves_the_picture(side: int, image_size: int, resize_siz
 
 def test_a_box_is_taken_from_where_it_is() -> None:
     image = _photo(50, 40, 1)
-    pixels = resized(image, (7.0, 5.0, 23.0, 21.0), _spec(16, 16, 1))
+    pixels = cut(_png(image), lambda _width, _height: (7, 5, 16, 16), _spec(16, 16, 1))
     assert np.array_equal(pixels[0].numpy(), np.asarray(image)[5:21, 7:23])
+
+
+@pytest.mark.parametrize("size", [(1600, 1200), (1201, 1599), (4003, 3001)])
+@pytest.mark.parametrize("box_share", [1.0, 0.9])
+def test_large_jpegs_are_decoded_at_a_reduced_scale_and_look_the_same(
+    size: tuple[int, int], box_share: float
+) -> None:
+    image = Image.fromarray(load_sample_images().images[0]).resize(size)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=90)
+    spec = _spec(128, 128)
+    side = round(min(size) * box_share)
+    box = (size[0] - side, (size[1] - side) // 3, side, side)
+    reduced = cut(stream.getvalue(), lambda _width, _height: box, spec)
+    left, top, _, _ = box
+    plain = resized(np.array(Image.open(stream))[top : top + side, left : left + side], spec)
+    difference = (reduced.int() - plain.int()).abs().float()
+    assert 0 < difference.mean() < 2
+    assert difference.max() < 40
 
 
 def test_the_pixel_limit_reaches_the_decoder() -> None:
@@ -109,12 +138,16 @@ def test_the_pixel_limit_reaches_the_decoder() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_normalise(channels: int) -> None:
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_normalise(channels: int, channels_last: bool) -> None:
     mean, std = (0.485, 0.456, 0.406)[:channels], (0.229, 0.224, 0.225)[:channels]
     spec = PreprocessSpec(8, 8, channels, mean=mean, std=std)
     pixels = torch.randint(0, 256, (5, channels, 8, 8), dtype=torch.uint8)
     before = pixels.clone()
+    if channels_last:
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
     values = normalise(pixels, spec)
+    assert values.stride() == pixels.stride()
     scale = torch.tensor(std).view(-1, 1, 1)
     expected = (before.float() / 255 - torch.tensor(mean).view(-1, 1, 1)) / scale
     assert values.dtype == torch.float32
