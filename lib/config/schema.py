@@ -16,6 +16,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "warm_restarts", "plateau", "one_cycle"]
 Mix = Literal["none", "mixup", "cutmix", "both"]
+Sampling = Literal["uniform", "class_balanced", "weighted"]
 
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
@@ -47,6 +48,11 @@ class DataSection(Section):
     """Where to pack `data.root` from when it does not exist yet; the same words as jobs/pack.py source=."""
     shuffle_window_shards: Count = 16
     """Samples are shuffled within a window of this many shards; the shards themselves are shuffled too."""
+    sampling: Sampling = "uniform"
+    """uniform takes every training image once per epoch; class_balanced draws each class equally often,
+    weighted as data.class_weights says, in as many draws as there are images. Evaluation takes each once."""
+    class_weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """weighted: how often an image of a class is drawn, relative to the others; 1 for those not named."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Decoding threads per worker; 0 takes one per core of the worker."""
     max_pixels: Count = 178_956_970
@@ -181,6 +187,12 @@ class FinetuneConfig(Section):
                 f"optim.warmup_epochs={self.optim.warmup_epochs:g} leaves nothing of "
                 f"train.epochs={self.train.epochs}"
             )
+        if self.data.sampling == "weighted" and not self.data.class_weights:
+            raise ValueError(
+                "data.sampling=weighted needs data.class_weights, such as data.class_weights.cat=3"
+            )
+        if self.data.sampling != "weighted" and self.data.class_weights:
+            raise ValueError("data.class_weights has no effect without data.sampling=weighted")
         workers = self.run.num_workers
         if isinstance(workers, int) and self.train.batch_size < workers:
             raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any
 
 from lib.config.paths import input_path, output_path
 from lib.config.schema import FinetuneConfig
+from lib.config.wording import did_you_mean
 from lib.data.dataset import Dataset, open_dataset
 from lib.data.order import num_steps
 from lib.data.quarantine import QUARANTINE
@@ -53,7 +54,7 @@ class RunPlan:
     @property
     def steps(self) -> int:
         """Steps per epoch."""
-        return num_steps(sum(self.counts), self.config.train.batch_size)
+        return num_steps(self.dataset.manifest.splits["train"].num_samples, self.config.train.batch_size)
 
     def lines(self) -> list[str]:
         """Describe the run for a person."""
@@ -82,6 +83,7 @@ class RunPlan:
             f"{'s' * (len(self.counts) > 1)}",
             f"memory    about {memory:,.0f} MB per worker for {images} images a step, besides the "
             "process itself",
+            *([f"sampling  {config.data.sampling}"] * (config.data.sampling != "uniform")),
             f"optimizer {config.optim.name}, lr {config.optim.lr:g}, {config.optim.schedule}",
             f"augment   {config.augment.policy}, mix {config.augment.mix}",
             f"run       {self.folder}",
@@ -166,6 +168,14 @@ def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
     splits = dataset.manifest.splits
     if "train" not in splits:
         raise UserError(f"{dataset.root} has no split 'train'", f"it has: {', '.join(splits)}")
+    unknown = [name for name in config.data.class_weights if name not in dataset.classes]
+    if unknown:
+        lines = [
+            f"data.class_weights.{name}: no such class{did_you_mean(name, dataset.classes)}"
+            for name in unknown
+        ]
+        shown = ", ".join(dataset.classes[:20]) + (", …" if len(dataset.classes) > 20 else "")
+        raise UserError("\n".join(lines), f"classes of {dataset.root}: {shown}")
     workers = config.run.num_workers
     samples = splits["train"].num_samples
     if isinstance(workers, int) and samples < workers:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -160,7 +161,7 @@ def damaged(digits: Path, tmp_path: Path) -> tuple[Path, list[str]]:
 
 
 def plan_samples(root: Path) -> Samples:
-    return open_dataset(str(root)).samples("train")
+    return open_dataset(root).samples("train")
 
 
 def test_bad_samples_are_replaced_and_listed(
@@ -202,6 +203,22 @@ def test_state_is_written_by_the_clock_as_well(finetune_config: Make) -> None:
     state = load_state(plan.state_folder)
     assert state is not None
     assert (state.epoch, state.step) == (0, 20)
+
+
+def test_a_run_may_draw_classes_by_weight(finetune_config: Make, digits: Path) -> None:
+    weights = {"0": 3, "7": 0.25}
+    plan = plan_run(finetune_config(data__sampling="weighted", data__class_weights=weights))
+    trainer = Trainer(plan, World(threads=2), lambda _: None)
+    trainer.run()
+    order = trainer.inputs.order(epoch=0)
+    labels = plan_samples(digits).labels()
+    drawn = np.concatenate([order.batch(step)[0] for step in range(order.num_steps)])
+    assert len(drawn) == len(labels)
+    stored, found = (np.bincount(each, minlength=10) for each in (labels, labels[drawn]))
+    rates = stored * np.array([weights.get(name, 1) for name in plan.dataset.classes])
+    # Systematic resampling: each class has its share, but for draws at the borders of its samples.
+    assert found / len(drawn) == pytest.approx(rates / rates.sum(), abs=0.01)
+    assert trainer.state.history[0]["train"]["num_samples"] == len(labels)
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_with_a_sentence(finetune_config: Make) -> None:
