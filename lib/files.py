@@ -26,25 +26,30 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_model(path: Path, model: type[T], hint: str) -> T:
-    """Read a JSON file that carries a `format`, the one that is the default of the model's field.
+    """Read a JSON file; raises as `parse_model` does."""
+    return parse_model(path.read_bytes(), model, hint, where=str(path))
 
-    Raises `UserError` with `hint` if the file is not JSON, has another format, or is damaged.
+
+def parse_model(data: bytes, model: type[T], hint: str, *, where: str) -> T:
+    """Parse JSON that carries a `format`, the one that is the default of the model's field.
+
+    Raises `UserError` with `hint` if it is not JSON, has another format, or is damaged.
     """
     known = model.model_fields["format"].default
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(data.decode("utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}", hint) from None
+        raise UserError(f"{where} is not JSON: {error}", hint) from None
     found = values.get("format") if isinstance(values, dict) else None
     if found != known:
         newer = f"use the version of manta that wrote it, or {hint}"
-        raise UserError(f"{path} has format {found!r}; this version reads format {known}", newer)
+        raise UserError(f"{where} has format {found!r}; this version reads format {known}", newer)
     try:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path} is damaged: {where}: {first['msg']}", hint) from None
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"{where} is damaged: {field}: {first['msg']}", hint) from None
 
 
 def make_folder(path: Path) -> None:

@@ -6,12 +6,44 @@ folder is a copy that Ray deletes; there, outputs (and inputs that the copy does
 """
 
 import os
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from lib.errors import UserError
 
 # Ray unpacks an uploaded working directory below a folder of this name.
 _UPLOADED = "working_dir_files"
+
+
+# Two letters at least: a drive of Windows is no scheme.
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_uri(text: str) -> bool:
+    """Tell whether a location is a URI, such as s3://bucket/folder, and not a path."""
+    return _URI.match(text) is not None
+
+
+def data_location(text: str) -> str:
+    """Where a dataset is read from: a URI as it is, else an absolute path as `input_path` finds it.
+
+    Raises `UserError` for a password in a URI, and for a query of an http(s) one: both would be written to
+    the files of a run.
+    """
+    if not is_uri(text) or text.startswith("file://"):
+        return str(input_path(unquote(text.removeprefix("file://"))))
+    scheme, _, rest = text.partition("://")
+    is_http = scheme in ("http", "https")
+    # A secret key of S3 may hold slashes.
+    user = rest.partition("/" if is_http else "?")[0].rpartition("@")[0]
+    if ":" in user:
+        hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for http, add a line to ~/.netrc"
+        raise UserError(f"data.root={scheme}://… holds a password, which would be kept with the run", hint)
+    if is_http and "?" in rest:
+        where = text.partition("?")[0]
+        raise UserError(f"data.root={where}?… has a query; a dataset is a folder", f"data.root={where}")
+    return text.rstrip("/")
 
 
 def output_path(text: str) -> Path:
@@ -32,10 +64,10 @@ def input_path(text: str) -> Path:
 
 
 def _refuse_uri(text: str) -> None:
-    scheme, separator, _ = text.partition("://")
-    if separator:
-        hint = "mount it as a folder, or copy it first"
-        raise UserError(f"{text}: {scheme}:// is not supported yet", hint)
+    if is_uri(text):
+        scheme = text.partition("://")[0]
+        hint = "use a local or mounted folder, and copy with your own tool, e.g. aws s3 cp --recursive"
+        raise UserError(f"{scheme}:// cannot be used here; only datasets are read from a URI", hint)
 
 
 def _home() -> Path:

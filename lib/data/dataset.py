@@ -1,6 +1,6 @@
-"""A dataset on disk, opened: its classes, and the samples of each split.
+"""A dataset, opened: its classes, and the samples of each split; on this machine or elsewhere.
 
-dataset = open_dataset(root)
+dataset = open_dataset("s3://bucket/photos", cache=CacheSettings(limit_bytes=20 * 10**9))
 samples = dataset.samples("train")
 rows = samples.rows(ids)
 data, label = samples.read_row(rows, 0), rows.label[0]
@@ -8,13 +8,14 @@ data, label = samples.read_row(rows, 0), rows.label[0]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.data.index import Rows, open_index
-from lib.data.manifest import INDEX, Manifest, Split, read_manifest
+from lib.data import storage
+from lib.data.cache import CacheSettings, ShardCache
+from lib.data.index import Index, Rows, open_index
+from lib.data.manifest import INDEX, Manifest, read_manifest
 from lib.data.order import Ids
 from lib.data.reader import DamagedSample, ShardReader
 from lib.errors import UserError
@@ -23,13 +24,14 @@ from lib.errors import UserError
 class Samples:
     """The samples of one split, by id."""
 
-    def __init__(self, root: Path, name: str, split: Split, num_classes: int) -> None:
+    def __init__(self, dataset: "Dataset", name: str) -> None:
         self.name = name
-        self.num_classes = num_classes
-        self.counts = split.counts
-        path = root / name / INDEX
-        self._index = open_index(path, self.counts, where=str(path))
-        self._reader = ShardReader(root, split)
+        self.num_classes = len(dataset.classes)
+        shards = dataset.manifest.splits[name].shards
+        locations = [storage.join(dataset.root, shard.path) for shard in shards]
+        self.counts = [shard.num_samples for shard in shards]
+        self._index = _index(storage.join(dataset.root, f"{name}/{INDEX}"), self.counts)
+        self._reader = ShardReader(locations, shards, dataset.open_cache(locations))
 
     def __len__(self) -> int:
         return len(self._index)
@@ -66,10 +68,11 @@ class Samples:
     @property
     def is_remote(self) -> bool:
         """Tell whether reading ahead pays."""
-        return False
+        return self._reader.is_remote
 
     def read_ahead(self, rows: Rows) -> None:
-        """Tell a remote reader which samples will be read soon."""
+        """Tell a remote reader which samples will be read soon; does not wait."""
+        self._reader.read_ahead(rows)
 
     def close(self) -> None:
         """Close the shards and the index."""
@@ -79,15 +82,21 @@ class Samples:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset folder and its manifest."""
+    """A dataset: its location, its manifest, and where its shards are cached if they are remote."""
 
-    root: Path
+    root: str
     manifest: Manifest
+    cache: CacheSettings | None = None
 
     @property
     def classes(self) -> list[str]:
         """Names of the classes; a label is a position in this list."""
         return self.manifest.classes
+
+    @property
+    def where(self) -> str:
+        """The location, fit for a message."""
+        return storage.public(self.root)
 
     def samples(self, split: str) -> Samples:
         """Open a split.
@@ -96,10 +105,29 @@ class Dataset:
         """
         if split not in self.manifest.splits:
             known = ", ".join(self.manifest.splits)
-            raise UserError(f"{self.root} has no split {split!r}", f"it has: {known}")
-        return Samples(self.root, split, self.manifest.splits[split], len(self.classes))
+            raise UserError(f"{self.where} has no split {split!r}", f"it has: {known}")
+        return Samples(self, split)
+
+    def open_cache(self, locations: Sequence[str]) -> ShardCache | None:
+        """Open the cache of this node, if some of these shards are to be cached."""
+        if self.cache is None or all(map(storage.is_local, locations)):
+            return None
+        used = [shard.sha256 for split in self.manifest.splits.values() for shard in split.shards]
+        return ShardCache(self.cache.path(), self.cache.limit_bytes, keep=used)
 
 
-def open_dataset(root: Path) -> Dataset:
-    """Open a dataset folder; raises `UserError` if it is none."""
-    return Dataset(root, read_manifest(root))
+def open_dataset(root: str, cache: CacheSettings | None = None) -> Dataset:
+    """Open a dataset by its location.
+
+    Raises `UserError` if it is none or may not be read, `RunError` if a server does not deliver.
+    """
+    return Dataset(root, read_manifest(root), cache)
+
+
+def _index(location: str, counts: Sequence[int]) -> Index:
+    where = storage.public(location)
+    try:
+        source = storage.open_random(location)
+    except storage.NotFound:
+        raise UserError(f"the index {where} is missing", "pack the dataset again") from None
+    return open_index(source, counts, where=where)

@@ -1,6 +1,6 @@
 """`dataset.json`: the classes, the splits and the shards of a dataset, with a checksum of each.
 
-manifest = read_manifest(root)
+manifest = read_manifest("s3://bucket/photos")
 manifest.splits["train"].counts      # samples of each shard
 """
 
@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lib.data import storage
 from lib.errors import UserError
-from lib.files import read_model
+from lib.files import parse_model
 
 FORMAT: Literal[1] = 1
 MANIFEST = "dataset.json"
@@ -20,7 +21,7 @@ INDEX = "index.parquet"
 
 
 class Shard(BaseModel):
-    """One tar file; `path` is relative to the dataset."""
+    """One tar file; `path` is relative to the dataset, or absolute, or a URI."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,14 +65,21 @@ def digest_of(classes: list[str], splits: dict[str, Split]) -> str:
     return hashlib.sha256(json.dumps([classes, content], sort_keys=True).encode()).hexdigest()
 
 
-def read_manifest(root: Path) -> Manifest:
-    """Read `dataset.json` of a dataset folder.
+def read_manifest(root: str) -> Manifest:
+    """Read `dataset.json` of a dataset, by its location.
 
-    Raises `UserError` if the folder is missing, is no dataset, or has an unknown format.
+    Raises `UserError` if it is missing, is no dataset, has an unknown format or may not be read, `RunError`
+    if a server does not deliver.
     """
-    path = root / MANIFEST
-    if not path.is_file():
-        what = "no such folder" if not root.exists() else f"it has no {MANIFEST}"
-        hint = f"pack one: python jobs/pack.py source=imagefolder:DIR out={root}"
-        raise UserError(f"{root} is not a dataset: {what}", hint)
-    return read_model(path, Manifest, "pack the dataset again")
+    location = storage.join(root, MANIFEST)
+    where = storage.public(location)
+    try:
+        data = storage.read_file(location)
+    except storage.NotFound:
+        problem, hint = f"{storage.public(root)} is not a dataset: it has no {MANIFEST}", "check the address"
+        if storage.is_local(root):
+            hint = f"pack one: python jobs/pack.py source=imagefolder:DIR out={root}"
+            if not Path(storage.local_path(root)).exists():
+                problem = f"{root} is not a dataset: no such folder"
+        raise UserError(problem, hint) from None
+    return parse_model(data, Manifest, "pack the dataset again", where=where)

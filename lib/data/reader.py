@@ -1,19 +1,22 @@
 """Read single samples by offset, checked against their checksum.
 
-reader = ShardReader(root, split)
+reader = ShardReader(locations, split.shards, cache)
 data = reader.read(shard, offset, size_bytes, checksum)
 """
 
 import os
-from pathlib import Path
-from threading import Lock
+from collections.abc import Sequence
 
 from lib.data import index
-from lib.data.manifest import Split
-from lib.errors import RunError
+from lib.data.cache import ShardCache
+from lib.data.index import Rows
+from lib.data.manifest import Shard
+from lib.data.openfiles import OpenFiles
+from lib.data.remote import RemoteShards
+from lib.data.storage import ShortFile, is_local, local_path, public
+from lib.errors import RunError, UserError
 
-# Shards kept open at a time; far below the usual limit of 1,024 files per process.
-_MAX_OPEN = 256
+_HINT = "restore the shard or pack the dataset again"
 
 
 class DamagedSample(RunError):
@@ -21,52 +24,72 @@ class DamagedSample(RunError):
 
 
 class ShardReader:
-    """Samples of a split by place; safe to use from several threads."""
+    """Samples of a split by place, local or remote; safe to use from several threads."""
 
-    def __init__(self, root: Path, split: Split) -> None:
-        self._paths = [root / shard.path for shard in split.shards]
-        self._open: dict[int, int] = {}
-        self._users: dict[int, int] = {}
-        self._lock = Lock()
+    def __init__(
+        self, locations: Sequence[str], shards: Sequence[Shard], cache: ShardCache | None = None
+    ) -> None:
+        self._locations = locations
+        self._is_local = [is_local(location) for location in locations]
+        self._files = OpenFiles(self._open_local)
+        self._remote = None if all(self._is_local) else RemoteShards(locations, shards, cache)
+
+    @property
+    def is_remote(self) -> bool:
+        """Tell whether reading ahead pays."""
+        return self._remote is not None
 
     def read(self, shard: int, offset: int, size_bytes: int, checksum: int) -> bytes:
         """Return the bytes of a picture.
 
-        Raises `RunError` naming the shard if it is missing, `DamagedSample` if a byte has changed or is
+        Raises `RunError` naming the shard if it cannot be read, `DamagedSample` if a byte has changed or is
         missing.
         """
-        descriptor = self._acquire(shard)
-        try:
-            data = os.pread(descriptor, size_bytes, offset)
-        finally:
-            self._release(shard)
+        if self._is_local[shard]:
+            data = self._read_local(shard, offset, size_bytes)
+        else:
+            data = self._read_remote(shard, offset, size_bytes, checksum)
         if len(data) != size_bytes or index.checksum(data) != checksum:
-            problem = f"{self._paths[shard]} has changed since it was packed"
-            raise DamagedSample(problem, "restore the shard or pack the dataset again")
+            problem = f"{public(self._locations[shard])} has changed since it was packed"
+            raise DamagedSample(problem, _HINT)
         return data
+
+    def read_ahead(self, rows: Rows) -> None:
+        """Fetch samples of remote shards that will soon be read; does not wait."""
+        if self._remote:
+            self._remote.read_ahead(rows)
 
     def close(self) -> None:
         """Close all shards."""
-        with self._lock:
-            for descriptor in self._open.values():
-                os.close(descriptor)
-            self._open.clear()
+        self._files.close()
+        if self._remote:
+            self._remote.close()
 
-    def _acquire(self, shard: int) -> int:
-        with self._lock:
-            if shard not in self._open:
-                if len(self._open) >= _MAX_OPEN:
-                    idle = next((s for s in self._open if not self._users.get(s)), None)
-                    if idle is not None:
-                        os.close(self._open.pop(idle))
-                try:
-                    self._open[shard] = os.open(self._paths[shard], os.O_RDONLY)
-                except OSError as error:
-                    problem = f"cannot read the shard {self._paths[shard]}: {error.strerror}"
-                    raise RunError(problem, "restore the shard or pack the dataset again") from None
-            self._users[shard] = self._users.get(shard, 0) + 1
-            return self._open[shard]
+    def _read_local(self, shard: int, offset: int, size_bytes: int) -> bytes:
+        descriptor = self._files.acquire(shard)
+        assert descriptor is not None
+        try:
+            return os.pread(descriptor, size_bytes, offset)
+        finally:
+            self._files.release(shard)
 
-    def _release(self, shard: int) -> None:
-        with self._lock:
-            self._users[shard] -= 1
+    def _read_remote(self, shard: int, offset: int, size_bytes: int, checksum: int) -> bytes:
+        assert self._remote is not None
+        try:
+            data = self._remote.read(shard, offset, size_bytes)
+            if len(data) != size_bytes or index.checksum(data) != checksum:
+                # It may have been the way here, or the copy on this disk.
+                data = self._remote.read_again(shard, offset, size_bytes)
+        except ShortFile:
+            return b""
+        except UserError as error:
+            # It was there when the run began.
+            raise RunError(f"cannot read a shard: {error.problem}", error.hint) from None
+        return data
+
+    def _open_local(self, shard: int) -> int:
+        path = local_path(self._locations[shard])
+        try:
+            return os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise RunError(f"cannot read the shard {path}: {error.strerror}", _HINT) from None

@@ -19,8 +19,9 @@ import torch
 
 from lib.bundle import Bundle, read_bundle
 from lib.cluster import connect, local_device, place, ray_map
-from lib.config.paths import input_path, output_path
+from lib.config.paths import data_location, input_path, output_path
 from lib.config.schema import EvaluateConfig
+from lib.data.cache import cache_settings
 from lib.data.dataset import Dataset, open_dataset
 from lib.data.loader import Loader
 from lib.data.quarantine import QUARANTINE, Entry, Quarantine
@@ -53,7 +54,7 @@ class EvaluationPlan:
         return [
             f"bundle    {self.bundle.path}: {self.bundle.arch}, {len(self.bundle.classes)} classes, input "
             f"{spec.channels} x {spec.image_size} x {spec.image_size}",
-            f"dataset   {self.dataset.root}: {self.num_samples:,} images of {self.config.split}",
+            f"dataset   {self.dataset.where}: {self.num_samples:,} images of {self.config.split}",
             f"results   {self.folder}",
         ]
 
@@ -64,10 +65,10 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     Raises `UserError` if one is missing, the classes differ, or the output folder exists.
     """
     bundle = read_bundle(input_path(config.bundle).resolve())
-    dataset = open_dataset(input_path(config.data.root))
+    dataset = open_dataset(data_location(config.data.root), cache_settings(config.data))
     splits = dataset.manifest.splits
     if config.split not in splits:
-        raise UserError(f"{dataset.root} has no split {config.split!r}", f"it has: {', '.join(splits)}")
+        raise UserError(f"{dataset.where} has no split {config.split!r}", f"it has: {', '.join(splits)}")
     if bundle.classes != dataset.classes:
         raise UserError(*_difference(bundle.classes, dataset.classes))
     default = f"runs/evaluations/{bundle.name}-{config.split}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -131,7 +132,7 @@ def _part(rank: int, *, plan: EvaluationPlan, world_size: int, device: str, thre
     quarantine = _quarantine(plan)
     loader = Loader(
         samples,
-        train_transform("none", spec),
+        train_transform("none", spec, plan.config.data.max_pixels),
         (spec.channels, spec.image_size, spec.image_size),
         threads=plan.config.data.threads or threads,
         quarantine=quarantine,
@@ -167,14 +168,14 @@ def _write(plan: EvaluationPlan, outcomes: Outcomes, folder: Path, num_bad: int)
         summary={
             "model": plan.bundle.arch,
             "bundle": f"{plan.bundle.path} (version {plan.bundle.version})",
-            "dataset": str(plan.dataset.root),
+            "dataset": plan.dataset.where,
         },
         next_steps=[f"python -m serving bundle={plan.bundle.path}"],
     )
     samples.close()
     result = {
         "bundle": str(plan.bundle.path),
-        "dataset": {"root": str(plan.dataset.root), "digest": plan.dataset.manifest.digest},
+        "dataset": {"root": plan.dataset.where, "digest": plan.dataset.manifest.digest},
         "metrics": metrics,
         "bad_samples": num_bad,
         "per_class": {split: per_class(outcomes, classes)},

@@ -83,7 +83,7 @@ def _write(
             "model": config.model.name,
             "parameters": f"{parameters:,}",
             "weights": config.model.weights,
-            "dataset": str(plan.dataset.root),
+            "dataset": plan.dataset.where,
             "training images": f"{plan.dataset.manifest.splits['train'].num_samples:,}",
             "best epoch": f"{trainer.state.best_epoch} of {config.train.epochs}",
             "workers": f"{trainer.world.size} on {trainer.world.device.type} ({platform.machine()})",

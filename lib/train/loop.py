@@ -229,7 +229,7 @@ class Trainer:
             return RunState()
         dataset = self.plan.dataset
         if state.dataset_digest != dataset.manifest.digest:
-            problem = f"the run {self.plan.folder.name} was trained on another dataset than {dataset.root}"
+            problem = f"the run {self.plan.folder.name} was trained on another dataset than {dataset.where}"
             raise RunError(problem, "give the dataset it began with, or start a new run")
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(state.optimizer)

@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lib.config.paths import input_path, output_path
+from lib.config.paths import data_location, input_path, output_path
 from lib.config.schema import FinetuneConfig
 from lib.config.wording import did_you_mean
+from lib.data.cache import cache_settings
 from lib.data.dataset import Dataset, open_dataset
 from lib.data.order import num_steps
 from lib.data.quarantine import QUARANTINE
@@ -72,7 +73,7 @@ class RunPlan:
         trained = sum(row.parameters for row in rows if row.trainable)
         total = sum(row.parameters for row in rows)
         lines = [
-            f"dataset   {self.dataset.root}: {len(self.dataset.classes)} classes; {sizes}",
+            f"dataset   {self.dataset.where}: {len(self.dataset.classes)} classes; {sizes}",
             f"model     {config.model.name}, weights {config.model.weights}, input {spec.channels} x "
             f"{spec.image_size} x {spec.image_size}",
             f"trainable {trained:,} of {total:,} parameters (train.freeze={config.train.freeze})",
@@ -119,7 +120,7 @@ def plan_run(config: FinetuneConfig) -> RunPlan:
     """
     config = check_settings(config)
     model = config.model
-    dataset = open_dataset(input_path(config.data.root))
+    dataset = open_dataset(data_location(config.data.root), cache_settings(config.data))
     _check_dataset(dataset, config)
     channels = dataset.manifest.channels if model.channels == "auto" else model.channels
     spec = _preprocess(config, channels)
@@ -167,7 +168,7 @@ def _check_folder(folder: Path, *, is_resumed: bool) -> None:
 def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
     splits = dataset.manifest.splits
     if "train" not in splits:
-        raise UserError(f"{dataset.root} has no split 'train'", f"it has: {', '.join(splits)}")
+        raise UserError(f"{dataset.where} has no split 'train'", f"it has: {', '.join(splits)}")
     unknown = [name for name in config.data.class_weights if name not in dataset.classes]
     if unknown:
         lines = [
@@ -175,7 +176,7 @@ def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
             for name in unknown
         ]
         shown = ", ".join(dataset.classes[:20]) + (", …" if len(dataset.classes) > 20 else "")
-        raise UserError("\n".join(lines), f"classes of {dataset.root}: {shown}")
+        raise UserError("\n".join(lines), f"classes of {dataset.where}: {shown}")
     workers = config.run.num_workers
     samples = splits["train"].num_samples
     if isinstance(workers, int) and samples < workers:
@@ -183,10 +184,10 @@ def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
         raise UserError(f"{samples} training images are fewer than run.num_workers={workers}", hint)
     if config.optim.schedule == "plateau" and "val" not in splits:
         raise UserError(
-            f"optim.schedule=plateau follows the validation loss; {dataset.root} has no val split"
+            f"optim.schedule=plateau follows the validation loss; {dataset.where} has no val split"
         )
     if samples == 0:
-        raise UserError(f"{dataset.root} has no training images", "pack more images")
+        raise UserError(f"{dataset.where} has no training images", "pack more images")
 
 
 def _learns(first_epoch: int | None) -> str:

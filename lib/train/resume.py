@@ -21,6 +21,8 @@ CONFIG = "config.yaml"
 
 # What may differ from how the run began: where and how fast it runs, and how long.
 _MAY_CHANGE = (
+    "data.cache_dir",
+    "data.cache_gb",
     "data.max_bad_fraction",
     "data.prefetch_mb",
     "data.root",

@@ -59,4 +59,4 @@ def pack_up(tmp_path: Path) -> PackUp:
 @pytest.fixture(scope="session")
 def dataset(digits: Path) -> Dataset:
     """Scikit-learn's digits, opened; not to be changed."""
-    return open_dataset(digits)
+    return open_dataset(str(digits))

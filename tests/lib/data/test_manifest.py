@@ -21,7 +21,7 @@ def _write(root: Path, **changes: object) -> Path:
 
 
 def test_written_and_read(tmp_path: Path) -> None:
-    manifest = read_manifest(_write(tmp_path))
+    manifest = read_manifest(str(_write(tmp_path)))
     assert manifest == _manifest()
     assert manifest.splits["train"].counts == [3]
 
@@ -30,39 +30,39 @@ def test_what_others_wrote_to_the_contract_is_read(tmp_path: Path) -> None:
     values = _manifest().model_dump()
     del values["channels"]
     (tmp_path / "dataset.json").write_text(json.dumps({**values, "remark": "theirs"}))
-    assert read_manifest(tmp_path).channels == 3
+    assert read_manifest(str(tmp_path)).channels == 3
 
 
 @pytest.mark.parametrize("found", [2, "1", None])
 def test_an_unknown_format_is_refused(tmp_path: Path, found: object) -> None:
     with pytest.raises(UserError, match=f"has format {found!r}; this version reads format 1"):
-        read_manifest(_write(tmp_path, format=found))
+        read_manifest(str(_write(tmp_path, format=found)))
 
 
 def test_a_list_is_no_manifest(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text("[]")
     with pytest.raises(UserError, match="has format None"):
-        read_manifest(tmp_path)
+        read_manifest(str(tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b'{"format": 1', b"\xff\xfe"])
 def test_damaged_json(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "dataset.json").write_bytes(content)
     with pytest.raises(UserError, match="is not JSON"):
-        read_manifest(tmp_path)
+        read_manifest(str(tmp_path))
 
 
 def test_damaged_values_are_named(tmp_path: Path) -> None:
     splits = {"train": {"num_samples": "many", "shards": []}}
     with pytest.raises(UserError, match=r"is damaged: splits\.train\.num_samples: "):
-        read_manifest(_write(tmp_path, splits=splits))
+        read_manifest(str(_write(tmp_path, splits=splits)))
 
 
 def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"it has no dataset\.json"):
-        read_manifest(tmp_path)
+        read_manifest(str(tmp_path))
     with pytest.raises(UserError, match="no such folder") as caught:
-        read_manifest(tmp_path / "missing")
+        read_manifest(str(tmp_path / "missing"))
     assert "jobs/pack.py" in caught.value.hint
 
 

@@ -57,24 +57,29 @@ def _keys(dataset: Dataset, split: str) -> list[str]:
 
 
 def test_the_folder_is_as_the_contract_says(dataset: Dataset) -> None:
-    assert sorted(path.name for path in dataset.root.iterdir()) == ["dataset.json", "test", "train", "val"]
-    assert dataset.root.stat().st_mode & 0o777 == 0o755
-    values = json.loads((dataset.root / "dataset.json").read_text())
+    assert sorted(path.name for path in Path(dataset.root).iterdir()) == [
+        "dataset.json",
+        "test",
+        "train",
+        "val",
+    ]
+    assert Path(dataset.root).stat().st_mode & 0o777 == 0o755
+    values = json.loads((Path(dataset.root) / "dataset.json").read_text())
     assert {"format", "classes", "splits", "source", "digest"} <= values.keys()
     for name, split in values["splits"].items():
         assert split["num_samples"] == sum(shard["num_samples"] for shard in split["shards"])
         for number, shard in enumerate(split["shards"]):
             assert shard.keys() == {"path", "num_samples", "size_bytes", "sha256"}
             assert shard["path"] == f"{name}/{name}-{number:06d}.tar"
-            content = (dataset.root / shard["path"]).read_bytes()
+            content = (Path(dataset.root) / shard["path"]).read_bytes()
             assert shard["size_bytes"] == len(content)
             assert shard["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def test_offsets_of_the_index_point_at_the_pictures(dataset: Dataset) -> None:
     for name, split in dataset.manifest.splits.items():
-        shards = [(dataset.root / shard.path).read_bytes() for shard in split.shards]
-        for row in pq.read_table(dataset.root / name / "index.parquet").to_pylist():
+        shards = [(Path(dataset.root) / shard.path).read_bytes() for shard in split.shards]
+        for row in pq.read_table(Path(dataset.root) / name / "index.parquet").to_pylist():
             data = shards[row["shard"]][row["offset"] : row["offset"] + row["size_bytes"]]
             assert Image.open(io.BytesIO(data)).size == (row["width"], row["height"])
             assert checksum(data) == row["checksum"]
@@ -83,7 +88,7 @@ def test_offsets_of_the_index_point_at_the_pictures(dataset: Dataset) -> None:
 @UNCLOSED
 def test_an_independent_pipeline_reads_the_same(dataset: Dataset) -> None:
     samples = dataset.samples("val")
-    urls = [str(dataset.root / shard.path) for shard in dataset.manifest.splits["val"].shards]
+    urls = [str(Path(dataset.root) / shard.path) for shard in dataset.manifest.splits["val"].shards]
     theirs = list(webdataset.WebDataset(urls, shardshuffle=False).decode("l8"))
     assert [sample["__key__"] for sample in theirs] == _keys(dataset, "val")
     assert [sample["cls"] for sample in theirs] == samples.labels().tolist()
@@ -109,7 +114,7 @@ def test_ray_tasks_write_the_same_bytes(dataset: Dataset, tmp_path: Path) -> Non
     config = PackConfig(source="digits", out=str(tmp_path / "ray"), shard_size_mb=1.2, num_workers=2)
     plan = plan_pack(config)
     packed = pack(config, plan, runner(config, plan))
-    assert _files(packed.root) == _files(dataset.root)
+    assert _files(packed.root) == _files(Path(dataset.root))
 
 
 @pytest.mark.integration
@@ -203,7 +208,7 @@ def test_unreadable_images_below_the_limit(pack_up: PackUp, picture: Picture, fo
     assert sorted(line["key"] for line in lines) == ["cat/html", "dog/é"]
     assert {line["key"]: line["reason"] for line in lines}["dog/é"] == "the image is empty (0 bytes)"
     assert sum(split.num_samples for split in packed.manifest.splits.values()) == 40
-    dataset = open_dataset(packed.root)
+    dataset = open_dataset(str(packed.root))
     for name in packed.manifest.splits:
         assert not {"cat/html", "dog/é"} & set(_keys(dataset, name))
 
@@ -250,7 +255,7 @@ def test_a_folder_of_splits_keeps_them(pack_up: PackUp, picture: Picture, folder
         for n in range(3)
     }
     packed = pack_up(f"imagefolder:{folder(files)}")
-    dataset = open_dataset(packed.root)
+    dataset = open_dataset(str(packed.root))
     assert packed.manifest.classes == ["cat", "dog"]
     for split, name in (("train", "train"), ("val", "valid"), ("test", "test")):
         keys = _keys(dataset, split)
@@ -270,7 +275,7 @@ def test_names_of_every_kind(pack_up: PackUp, picture: Picture, folder: Folder) 
     }
     packed = pack_up(f"imagefolder:{folder(files)}", split={"val": 0, "test": 0})
     assert packed.manifest.classes == ["10", "2", "né & co"]
-    samples = open_dataset(packed.root).samples("train")
+    samples = open_dataset(str(packed.root)).samples("train")
     keys = samples.keys(range(len(samples)))
     assert len(set(keys)) == 24
     by_key = {key: samples.read(n) for n, key in enumerate(keys)}
@@ -301,7 +306,7 @@ def test_a_csv_with_splits(pack_up: PackUp, picture: Picture, folder: Folder) ->
     lines = [f"{n}.png,{'ab'[n % 2]},{('train', 'val', 'test')[n // 2]}" for n in range(6)]
     root = folder({**files, "t.csv": "\n".join(["image,label,part", *lines]).encode()})
     packed = pack_up(f"csv:{root / 't.csv'}", csv={"split_column": "part"})
-    dataset = open_dataset(packed.root)
+    dataset = open_dataset(str(packed.root))
     assert {name: sorted(_keys(dataset, name)) for name in packed.manifest.splits} == {
         "train": ["0", "1"],
         "val": ["2", "3"],
@@ -314,7 +319,7 @@ def test_the_source_may_vanish_after_packing(pack_up: PackUp, picture: Picture, 
     packed = pack_up(f"imagefolder:{root}")
     shutil.rmtree(root)
     shutil.move(packed.root, packed.root.with_name("moved"))
-    samples = open_dataset(packed.root.with_name("moved")).samples("train")
+    samples = open_dataset(str(packed.root.with_name("moved"))).samples("train")
     assert len([samples.read(n) for n in range(len(samples))]) == 16
 
 
@@ -322,7 +327,7 @@ def test_many_classes(pack_up: PackUp, folder: Folder, picture: Picture) -> None
     lines = ["image,label", *(f"a.png,{label:05d}" for label in range(1000))]
     root = folder({"a.png": picture(size=(2, 2)), "t.csv": "\n".join(lines).encode()})
     packed = pack_up(f"csv:{root / 't.csv'}", split={"val": 0, "test": 0})
-    samples = open_dataset(packed.root).samples("train")
+    samples = open_dataset(str(packed.root)).samples("train")
     assert sorted(samples.labels().tolist()) == list(range(1000))
 
 

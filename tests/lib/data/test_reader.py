@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.data import reader
+from lib.data import openfiles
 from lib.data.dataset import Dataset, Samples, open_dataset
 from lib.data.index import checksum
 from lib.errors import RunError, UserError
@@ -32,7 +32,7 @@ def test_every_sample_is_read_as_packed(dataset: Dataset) -> None:
 
 
 def test_a_flipped_byte_is_found(copy: Path) -> None:
-    samples = open_dataset(copy).samples("train")
+    samples = open_dataset(str(copy)).samples("train")
     sample_id = _first_of(samples, 1)
     path = copy / "train/train-000001.tar"
     content = bytearray(path.read_bytes())
@@ -48,12 +48,12 @@ def test_a_short_shard_is_found(copy: Path) -> None:
     path = copy / "train/train-000000.tar"
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(RunError, match=r"train-000000\.tar has changed"):
-        open_dataset(copy).samples("train").read(1)
+        open_dataset(str(copy)).samples("train").read(1)
 
 
 def test_a_missing_shard_is_named(copy: Path) -> None:
     (copy / "train/train-000001.tar").unlink()
-    samples = open_dataset(copy).samples("train")
+    samples = open_dataset(str(copy)).samples("train")
     samples.read(0)
     with pytest.raises(RunError, match=r"cannot read the shard .*train-000001\.tar: No such file") as caught:
         samples.read(_first_of(samples, 1))
@@ -63,7 +63,7 @@ def test_a_missing_shard_is_named(copy: Path) -> None:
 def test_many_threads_read_from_more_shards_than_stay_open(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "_MAX_OPEN", 1)
+    monkeypatch.setattr(openfiles, "_MAX_OPEN", 1)
     samples = dataset.samples("train")
     assert len(samples.counts) > 1
     # One after the other from different shards.
@@ -79,7 +79,7 @@ def test_shards_are_closed(copy: Path) -> None:
         links = (os.path.realpath(path) for path in Path("/proc/self/fd").iterdir())
         return sum(link.startswith(str(copy.resolve())) and link.endswith(".tar") for link in links)
 
-    samples = open_dataset(copy).samples("train")
+    samples = open_dataset(str(copy)).samples("train")
     for shard in range(len(samples.counts)):
         samples.read(_first_of(samples, shard))
     assert open_shards() == len(samples.counts)
@@ -96,4 +96,4 @@ def test_a_split_that_is_not_there(dataset: Dataset) -> None:
 def test_a_dataset_without_an_index(copy: Path) -> None:
     (copy / "val/index.parquet").unlink()
     with pytest.raises(UserError, match="is missing"):
-        open_dataset(copy).samples("val")
+        open_dataset(str(copy)).samples("val")

@@ -16,7 +16,7 @@ from lib.predict.predictor import Predictor
 def outcomes(bundle_path: Path, root: Path, *, batch_size: int, rank: int, world_size: int) -> Outcomes:
     bundle = read_bundle(bundle_path)
     spec = bundle.preprocess
-    samples = open_dataset(root).samples("test")
+    samples = open_dataset(str(root)).samples("test")
     shape = (spec.channels, spec.image_size, spec.image_size)
     loader = Loader(samples, lambda data, _: prepare(data, spec), shape, threads=2)
     return evaluate(
@@ -48,7 +48,7 @@ def test_workers_together_say_bit_for_bit_what_one_says(
 
 def test_outcomes_agree_with_the_predictor(digits_bundle: Path, digits: Path) -> None:
     found = outcomes(digits_bundle, digits, batch_size=32, rank=0, world_size=1)
-    samples = open_dataset(digits).samples("test")
+    samples = open_dataset(str(digits)).samples("test")
     probabilities = Predictor(digits_bundle).predict([samples.read(i) for i in range(len(samples))])
     assert np.array_equal(found.predicted, probabilities.argmax(1))
     assert found.confidence == pytest.approx(probabilities.max(1), abs=1e-5)

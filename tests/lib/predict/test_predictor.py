@@ -11,7 +11,7 @@ from lib.predict.predictor import Predictor
 
 
 def pictures(root: Path, count: int) -> tuple[list[bytes], list[int]]:
-    samples = open_dataset(root).samples("test")
+    samples = open_dataset(str(root)).samples("test")
     return [samples.read(i) for i in range(count)], samples.labels()[:count].tolist()
 
 

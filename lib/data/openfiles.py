@@ -1,0 +1,51 @@
+"""Shards kept open for reading, as few as the system allows and as many as help.
+
+files = OpenFiles(open_shard)           # number of the shard -> descriptor, or None
+if (descriptor := files.acquire(3)) is not None:
+    data = os.pread(descriptor, size_bytes, offset)
+    files.release(3)
+"""
+
+import os
+from collections.abc import Callable
+from threading import Lock
+
+# Far below the usual limit of 1,024 files per process.
+_MAX_OPEN = 256
+
+
+class OpenFiles:
+    """Descriptors by number of the shard; safe to use from several threads."""
+
+    def __init__(self, open_shard: Callable[[int], int | None]) -> None:
+        self._open_shard = open_shard
+        self._open: dict[int, int] = {}
+        self._users: dict[int, int] = {}
+        self._lock = Lock()
+
+    def acquire(self, shard: int) -> int | None:
+        """Return a descriptor to be given back with `release`, or None if the shard cannot be had."""
+        with self._lock:
+            if shard not in self._open:
+                descriptor = self._open_shard(shard)
+                if descriptor is None:
+                    return None
+                if len(self._open) >= _MAX_OPEN:
+                    idle = next((s for s in self._open if not self._users.get(s)), None)
+                    if idle is not None:
+                        os.close(self._open.pop(idle))
+                self._open[shard] = descriptor
+            self._users[shard] = self._users.get(shard, 0) + 1
+            return self._open[shard]
+
+    def release(self, shard: int) -> None:
+        """Give a descriptor back."""
+        with self._lock:
+            self._users[shard] -= 1
+
+    def close(self) -> None:
+        """Close all of them."""
+        with self._lock:
+            for descriptor in self._open.values():
+                os.close(descriptor)
+            self._open.clear()
