@@ -28,6 +28,13 @@ def block(title: str, rows: Mapping[str, object]) -> None:
         say(f"  {name:<{width}}  {value}")
 
 
+def amount(size_bytes: int) -> str:
+    """Return a number of bytes for a person: 1,234 MB, 1.2 MB, 12 kB."""
+    if size_bytes < 1_000_000:
+        return f"{size_bytes / 1e3:.0f} kB"
+    return f"{size_bytes / 1e6:,.{1 if size_bytes < 10_000_000 else 0}f} MB"
+
+
 def run_job(main: Callable[[], None]) -> None:
     """Run an entry point; turn a `MantaError` into one readable message and its exit code."""
     prepare_process()

@@ -25,8 +25,8 @@ def is_uri(text: str) -> bool:
     return _URI.match(text) is not None
 
 
-def data_location(text: str) -> str:
-    """Where a dataset is read from: a URI as it is, else an absolute path as `input_path` finds it.
+def data_location(text: str, key: str = "data.root") -> str:
+    """Where a dataset or its shards are read from: a URI as it is, else a path as `input_path` finds it.
 
     Raises `UserError` for a password in a URI, and for a query of an http(s) one: both would be written to
     the files of a run.
@@ -39,10 +39,10 @@ def data_location(text: str) -> str:
     user = rest.partition("/" if is_http else "?")[0].rpartition("@")[0]
     if ":" in user:
         hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for http, add a line to ~/.netrc"
-        raise UserError(f"data.root={scheme}://… holds a password, which would be kept with the run", hint)
+        raise UserError(f"{key}={scheme}://… holds a password, which would be kept with the run", hint)
     if is_http and "?" in rest:
         where = text.partition("?")[0]
-        raise UserError(f"data.root={where}?… has a query; a dataset is a folder", f"data.root={where}")
+        raise UserError(f"{key}={where}?… has a query, which would be kept with the run", f"{key}={where}")
     return text.rstrip("/")
 
 

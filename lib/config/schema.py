@@ -19,6 +19,7 @@ Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "warm_restarts", "plateau", "one_cycle"]
 Mix = Literal["none", "mixup", "cutmix", "both"]
 Sampling = Literal["uniform", "class_balanced", "weighted"]
+ShardLabel = Literal["auto", "cls", "txt", "json"]
 
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
@@ -247,12 +248,26 @@ class CsvSection(Section):
     """Column that says train, val or test; by default the split is drawn."""
 
 
+class ShardsSection(Section):
+    """Labels of a shards: source."""
+
+    classes: str | None = Field(default=None, examples=["classes.txt"])
+    """File with the names of the classes in the order of their numbers: one a line, or a JSON list. By
+    default they are the names that occur, sorted; where labels are numbers, these."""
+    label: ShardLabel = "auto"
+    """Member that holds the label: cls (a number), txt (a number or the name of a class), json. auto takes
+    the first of them that the shards have."""
+    json_key: str = "label"
+    """json: the key of the label, a number or the name of a class."""
+
+
 class PackConfig(Section):
     """Pack labelled images into a dataset of WebDataset shards with an index."""
 
     source: str = Field(examples=["imagefolder:photos"])
-    """imagefolder:DIR (DIR/class/*.jpg, or DIR/train/class/*.jpg …), csv:FILE, digits, or
-    torchvision:NAME:ROOT."""
+    """imagefolder:DIR (DIR/class/*.jpg, or DIR/train/class/*.jpg …), csv:FILE, digits,
+    torchvision:NAME:ROOT, or shards:GLOB (anybody's WebDataset tars, indexed where they lie: local, or a URI;
+    {000000..000012} counts, :: joins several)."""
     out: str = Field(examples=["runs/datasets/photos"])
     """Dataset folder to write; must not exist."""
     resize: Count | None = None
@@ -262,6 +277,7 @@ class PackConfig(Section):
     split: SplitSection = SplitSection()
     """Ignored for splits that the source already has."""
     csv: CsvSection = CsvSection()
+    shards: ShardsSection = ShardsSection()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the split and of the order within shards."""
     num_workers: Annotated[int, Field(ge=0)] | Auto = "auto"
@@ -271,6 +287,31 @@ class PackConfig(Section):
     quarantine.jsonl."""
     max_pixels: Count = 178_956_970
     """Images with more pixels than this count as unreadable."""
+
+    @model_validator(mode="after")
+    def _fits_the_source(self) -> Self:
+        is_shards = self.source.startswith("shards:")
+        if is_shards:
+            for key in ("resize", "shard_size_mb"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} cannot be used with source=shards: they are indexed as they are")
+        elif self.shards != ShardsSection():
+            raise ValueError("shards.classes, shards.label and shards.json_key need source=shards:GLOB")
+        return self
+
+
+class CheckConfig(Section):
+    """Verify a dataset, and say what is in it."""
+
+    root: str = Field(examples=["runs/datasets/photos"])
+    """Dataset folder; `check DATASET` is short for `check root=DATASET`."""
+    decode: bool = False
+    """Decode every image as well, which takes several times as long. Packing has done so for images that it
+    stored, and their bytes are checked anyway; shards indexed in place have not been decoded yet."""
+    max_pixels: Count = 178_956_970
+    """Images with more pixels than this count as unusable."""
+    num_workers: Annotated[int, Field(ge=0)] | Auto = "auto"
+    """Ray tasks at a time; 0 checks in this process, auto does so for small datasets."""
 
 
 class EvaluateRunSection(Section):

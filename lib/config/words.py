@@ -10,7 +10,8 @@ Values become what their field takes while they are still YAML nodes, because on
 """
 
 import difflib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 
 # Unlike Path's own, these take a word that is no path at all (too long, a null character) for absent.
 from os.path import exists, isdir, isfile
@@ -30,6 +31,15 @@ from lib.errors import UserError
 PRESET_SUFFIXES = (".yaml", ".yml")
 # The folder that holds the packages lib and jobs, wherever they are installed.
 INSTALLED = Path(__file__).resolve().parents[2]
+
+
+def with_key(words: Sequence[str], key: str) -> list[str]:
+    """Return words whose first, unless it is a flag or key=value itself, has become the value of `key`."""
+    head, equals, _ = words[0].partition("=") if words else ("", "=", "")
+    if head.startswith("-") or (equals and "/" not in head):
+        return list(words)
+    # Quoted, so that no part of a path means anything in YAML.
+    return [f"{key}={json.dumps(words[0], ensure_ascii=False)}", *words[1:]]
 
 
 class Draft:

@@ -1,6 +1,5 @@
 """`SPLIT/index.parquet`: where each sample lies in its shard, so that any one is a single read.
 
-rows = scan_tar(path)                       # list of Row, from the tar itself
 write_index(path, {0: rows_of_shard_0, …})
 index = open_index(path, counts, where=str(path))
 rows = index.rows(ids)                      # rows.offset, rows.size_bytes, … aligned with ids
@@ -10,7 +9,6 @@ An index is read by row group, so that a dataset of any size opens at once: the 
 decoded, and keys, which are most of the bytes, are decoded only when they are asked for.
 """
 
-import tarfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -69,23 +67,6 @@ class Row:
 def checksum(data: bytes) -> int:
     """Return the 64-bit XXH3 hash that the index keeps of each picture."""
     return xxhash.xxh3_64_intdigest(data)
-
-
-def scan_tar(path: Path) -> list[Row]:
-    """List the samples of a shard: a picture and its label under one key (WebDataset's convention)."""
-    labels: dict[str, int] = {}
-    pictures: list[tuple[str, int, int, int]] = []
-    with tarfile.open(path, "r:") as tar:
-        for member in tar:
-            key, _, extension = member.name.rpartition(".")
-            stream = tar.extractfile(member)
-            assert stream is not None, member.name
-            data = stream.read()
-            if extension == LABEL_EXTENSION:
-                labels[key] = int(data)
-            else:
-                pictures.append((key, member.offset_data, member.size, checksum(data)))
-    return [Row(key, labels[key], offset, size, check) for key, offset, size, check in pictures]
 
 
 class IndexWriter:

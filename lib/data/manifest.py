@@ -38,6 +38,8 @@ class Split(BaseModel):
 
     num_samples: int
     shards: list[Shard]
+    rows_sha256: str | None = None
+    """Checksum of the index where the shards alone do not say which samples are meant, and their labels."""
 
     @property
     def counts(self) -> list[int]:
@@ -60,8 +62,14 @@ class Manifest(BaseModel):
 
 
 def digest_of(classes: list[str], splits: dict[str, Split]) -> str:
-    """Identify the content of a dataset: its classes and the checksums of its shards, in order."""
-    content: dict[str, Any] = {name: [s.sha256 for s in split.shards] for name, split in splits.items()}
+    """Identify the content of a dataset: its classes and the checksums of its shards, in order.
+
+    For shards of somebody else, of their rows in the index too: those carry the labels, and the choice.
+    """
+    content: dict[str, Any] = {
+        name: [s.sha256 for s in split.shards] + ([split.rows_sha256] if split.rows_sha256 else [])
+        for name, split in splits.items()
+    }
     return hashlib.sha256(json.dumps([classes, content], sort_keys=True).encode()).hexdigest()
 
 

@@ -59,7 +59,7 @@ def open_source(words: str, columns: CsvSection) -> Source:
     if kind == "csv":
         return _csv(where, columns)
     if kind not in SOURCES:
-        known = "imagefolder:DIR, csv:FILE, digits, torchvision:NAME:ROOT"
+        known = "imagefolder:DIR, csv:FILE, digits, torchvision:NAME:ROOT, shards:GLOB"
         raise UserError(f"source={words} is not a source", f"choose one of {known}")
     return SOURCES[kind](where)
 

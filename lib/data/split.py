@@ -1,10 +1,10 @@
 """Which sample goes to which split, and to which shard: decided before a picture is read.
 
-splits = assign_splits(source, SplitSection(val=0.1, test=0.1), seed=0)     # a name per item
+splits = assign_splits(classes, labels, given, SplitSection(val=0.1, test=0.1), seed=0)     # a name per item
 shards = plan_shards(source, splits, seed=0, shard_size_bytes=64e6, resize=None)
 """
 
-from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,23 +34,25 @@ class ShardPlan:
         return f"{self.split}/{self.split}-{self.number:06d}.tar"
 
 
-def assign_splits(source: Source, shares: SplitSection, seed: int) -> list[str]:
+def assign_splits(
+    classes: Sequence[str],
+    labels: Sequence[int],
+    given: Sequence[str | None],
+    shares: SplitSection,
+    seed: int,
+) -> list[str]:
     """Name the split of each item: its own, or drawn from those that would train, class by class.
 
-    A split that the source brings is kept; the others take their share of each class, at least one image.
-    Raises `UserError` if a class has too few images for that.
+    A split that is given is kept; the others take their share of each class, at least one image. Classes
+    without any item are passed over. Raises `UserError` if a class has too few images for that.
     """
-    splits = [item.split or "train" for item in source.items]
-    drawn = [
-        (name, share)
-        for name, share in (("test", shares.test), ("val", shares.val))
-        if share > 0 and name not in splits
-    ]
-    pool: dict[int, list[int]] = defaultdict(list)
-    for number, (item, split) in enumerate(zip(source.items, splits, strict=True)):
+    splits = [split or "train" for split in given]
+    drawn = drawn_splits(set(given), shares)
+    pool: dict[int, list[int]] = {label: [] for label in sorted(set(labels))}
+    for number, (label, split) in enumerate(zip(labels, splits, strict=True)):
         if split == "train":
-            pool[item.label].append(number)
-    _check_pool(source, pool, [name for name, _ in drawn])
+            pool[label].append(number)
+    _check_pool(classes, pool, [name for name, _ in drawn])
     for label, numbers in pool.items():
         shuffled = [numbers[n] for n in permutation(len(numbers), mix(seed, label))]
         begin = 0
@@ -64,9 +66,18 @@ def assign_splits(source: Source, shares: SplitSection, seed: int) -> list[str]:
     return splits
 
 
-def _check_pool(source: Source, pool: dict[int, list[int]], drawn: list[str]) -> None:
+def drawn_splits(given: Collection[str | None], shares: SplitSection) -> list[tuple[str, float]]:
+    """Return the splits that are drawn from train, with their shares: those that are not given."""
+    return [
+        (name, share)
+        for name, share in (("test", shares.test), ("val", shares.val))
+        if share > 0 and name not in given
+    ]
+
+
+def _check_pool(classes: Sequence[str], pool: dict[int, list[int]], drawn: list[str]) -> None:
     needed = 1 + len(drawn)
-    few = [(name, len(pool[label])) for label, name in enumerate(source.classes) if len(pool[label]) < needed]
+    few = [(classes[label], len(numbers)) for label, numbers in pool.items() if len(numbers) < needed]
     if not few:
         return
     listed = ", ".join(f"{name} ({count})" for name, count in few[:10]) + (", …" if len(few) > 10 else "")

@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,84 @@ def test_unreadable_images_are_named(job: Run, photos: Path, tmp_path: Path) -> 
     assert ended.code == 0
     assert "left out" in ended.out
     assert "disc/000" in (tmp_path / "dataset/quarantine.jsonl").read_text()
+
+
+def test_resizing_says_what_it_saved(job: Run, photos: Path) -> None:
+    ended = job("pack", f"source=imagefolder:{photos}", "out=dataset", "resize=64")
+    assert re.search(r"  resized  24 of 24 images; \d+ kB -> \d+ kB \(\d+ %\)\n", ended.out)
+
+
+# Check
+
+
+@pytest.fixture
+def packed(job: Run, photos: Path, tmp_path: Path) -> Path:
+    """The photos, packed in several shards."""
+    words = ["out=dataset", "split.val=0.25", "split.test=0", "shard_size_mb=0.1"]
+    assert job("pack", f"source=imagefolder:{photos}", *words).code == 0
+    return tmp_path / "dataset"
+
+
+def test_a_check_ends_with_the_next_command(job: Run, packed: Path) -> None:
+    ended = job("pack", "check", "dataset")
+    assert ended.code == 0
+    assert "formats" in ended.out
+    assert ended.out.endswith(
+        "\nchecked\n"
+        "  images    train 18, val 6\n"
+        f"  shards    {len(list(packed.rglob('*.tar')))}, 1.4 MB\n"
+        "  problems  0\n"
+        f"  next      python jobs/finetune.py data.root={packed}\n"
+    )
+    assert job("pack", "check", "root=dataset", "decode=true").code == 0
+
+
+def test_a_check_that_finds_something_fails_and_names_it(job: Run, packed: Path) -> None:
+    next(packed.glob("train/*.tar")).unlink()
+    ended = job("pack", "check", str(packed))
+    assert ended.code == 1
+    assert "shards that cannot be read: 1\n  train/train-00000" in ended.out
+    assert ended.err.startswith(f"error: {packed}: problems 1\n  restore")
+    assert "checked" not in ended.out
+
+
+def test_leakage_is_a_warning(job: Run, photos: Path) -> None:
+    for split in ("train", "val"):
+        shutil.copytree(photos, photos.parent / "parts" / split)
+    ended = job("pack", "source=imagefolder:parts", "out=leaky", "split.test=0")
+    assert "  warning  24 images are in more than one split; python jobs/pack.py check " in ended.out
+    ended = job("pack", "check", "leaky")
+    assert ended.code == 0
+    assert (
+        "warning: 24 pictures are in more than one split (24 images of train, 24 images of val)" in ended.out
+    )
+
+
+def test_a_dry_run_of_a_check_reads_no_shard(job: Run, packed: Path) -> None:
+    next(packed.glob("train/*.tar")).unlink()
+    ended = job("pack", "check", "dataset", "--dry-run")
+    assert ended.code == 0
+    assert ended.out.endswith(", 1.4 MB\n")
+    assert "decode: false" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["check", "photos"], "it has no dataset.json"),
+        (["check", "nowhere"], "no such folder"),
+        (["check"], "root: required"),
+        (["check", "dataset", "decod=true"], "did you mean decode"),
+        (["check", "one", "two"], "two: neither a preset (.yaml) nor key=value"),
+    ],
+)
+@pytest.mark.usefixtures("photos")
+def test_what_cannot_be_checked_is_a_sentence(job: Run, words: list[str], sentence: str) -> None:
+    ended = job("pack", *words)
+    assert ended.code == 2
+    assert sentence in ended.err
+
+
+def test_help_mentions_the_check(job: Run) -> None:
+    assert "check DATASET" in job("pack", "--help").out
+    assert "  decode" in job("pack", "check", "--help").out

@@ -1,6 +1,6 @@
 import pytest
 
-from lib.console import block, run_job
+from lib.console import amount, block, run_job
 from lib.errors import RunError, UserError
 
 
@@ -28,3 +28,17 @@ def test_a_mistake_of_ours_keeps_its_traceback() -> None:
 def test_the_closing_block_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     block("done", {"bundle": "/b", "next": "serve"})
     assert capsys.readouterr().out == "\ndone\n  bundle  /b\n  next    serve\n"
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0 kB"),
+        (12_345, "12 kB"),
+        (1_000_000, "1.0 MB"),
+        (9_940_000, "9.9 MB"),
+        (1_234_567_890, "1,235 MB"),
+    ],
+)
+def test_bytes_for_a_person(size_bytes: int, text: str) -> None:
+    assert amount(size_bytes) == text

@@ -1,5 +1,4 @@
 import io
-import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.index import SCHEMA, Index, IndexWriter, Row, checksum, open_index, scan_tar, write_index
+from lib.data.index import SCHEMA, Index, IndexWriter, Row, checksum, open_index, write_index
 from lib.errors import RunError, UserError
 
 ROWS = [[Row("a", 0, 512, 5, 2**64 - 1), Row("ü/b", 3, 2048, 6, 7)], [], [Row("c", 1, 512, 8, 9)]]
@@ -220,22 +219,6 @@ def test_an_index_with_columns_of_another_type(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), path)
     with pytest.raises(UserError, match="is damaged: column shard is string, not int32"):
         _open(path, [1])
-
-
-def test_scan_tar_finds_where_the_pictures_lie(tmp_path: Path) -> None:
-    path = tmp_path / "shard.tar"
-    files = {"k/é.cls": b"3", "k/é.jpg": b"first", "x" * 150 + ".png": b"second", "x" * 150 + ".cls": b"0"}
-    with tarfile.open(path, "w") as tar:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    rows = scan_tar(path)
-    assert [(row.key, row.label) for row in rows] == [("k/é", 3), ("x" * 150, 0)]
-    content = path.read_bytes()
-    for row, data in zip(rows, (b"first", b"second"), strict=True):
-        assert content[row.offset : row.offset + row.size_bytes] == data
-        assert row.checksum == checksum(data)
 
 
 def test_the_checksum_is_pinned() -> None:

@@ -301,6 +301,36 @@ def test_resizing(pack_up: PackUp, picture: Picture, folder: Folder) -> None:
     assert set(table["height"].to_pylist()) == {20}
 
 
+def test_what_resizing_saved(pack_up: PackUp, picture: Picture, folder: Folder) -> None:
+    files = {f"{name}/{n}.jpg": picture(n, "JPEG", (200, 150)) for name in ("cat", "dog") for n in range(3)}
+    files |= {f"{name}/small.png": picture(9 + n) for n, name in enumerate(("cat", "dog"))}
+    packed = pack_up(f"imagefolder:{folder(files)}", resize=20, split={"val": 0, "test": 0})
+    assert packed.resized == 6
+    assert packed.source_bytes == sum(map(len, files.values()))
+    table = pq.read_table(packed.root / "train/index.parquet")
+    assert packed.stored_bytes == sum(table["size_bytes"].to_pylist()) < packed.source_bytes
+    before, after = f"{packed.source_bytes / 1e3:.0f} kB", f"{packed.stored_bytes / 1e3:.0f} kB"
+    percent = f"{100 * packed.stored_bytes / packed.source_bytes:.0f} %"
+    assert packed.remarks(20)["resized"] == f"6 of 8 images; {before} -> {after} ({percent})"
+    assert packed.remarks(None) == {}
+
+
+def test_leakage_is_counted_while_packing(pack_up: PackUp, picture: Picture, folder: Folder) -> None:
+    files = {
+        f"{split}/{name}/{n}.png": picture(n + 100 * (name == "dog") + 10 * (split == "val"))
+        for split in ("train", "val", "test")
+        for name in ("cat", "dog")
+        for n in range(3)
+    }
+    root = folder(files)
+    # test shows the six pictures of train
+    packed = pack_up(f"imagefolder:{root}")
+    assert packed.shared == 6
+    assert packed.remarks(None)["warning"] == (
+        f"6 images are in more than one split; python jobs/pack.py check {packed.root} lists them"
+    )
+
+
 def test_a_csv_with_splits(pack_up: PackUp, picture: Picture, folder: Folder) -> None:
     files = {f"{n}.png": picture(n) for n in range(6)}
     lines = [f"{n}.png,{'ab'[n % 2]},{('train', 'val', 'test')[n // 2]}" for n in range(6)]

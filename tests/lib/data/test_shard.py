@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import webdataset
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from lib.data.shard import Written, columns_of, unique_keys, write_shard
 from lib.data.sources import Item, Source
@@ -71,9 +72,32 @@ def test_resizing_makes_large_pictures_smaller_and_leaves_others(tmp_path: Path,
     ]
     written, members = _write(tmp_path, _source(data), resize=20)
     assert written.sizes == [(40, 20), (20, 40), (20, 90), (20, 20)]
-    assert list(members) == ["k0.cls", "k0.jpg", "k1.cls", "k1.png", "k2.cls", "k2.png", "k3.cls", "k3.png"]
+    assert list(members) == ["k0.cls", "k0.jpg", "k1.cls", "k1.png", "k2.cls", "k2.png", "k3.cls", "k3.jpg"]
+    assert written.resized == 3
+    assert written.source_bytes == sum(map(len, data))
     assert members["k2.png"] == data[2]
     assert Image.open(io.BytesIO(members["k0.jpg"])).size == (40, 20)
+
+
+def test_what_loses_nothing_still_loses_nothing_once_resized(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.effect_noise((80, 40), 50).convert("RGB").save(stream, "WEBP", lossless=True)
+    _, members = _write(tmp_path, _source([stream.getvalue()]), resize=20)
+    assert list(members) == ["k0.cls", "k0.png"]
+
+
+def test_resized_photos_stay_close(tmp_path: Path) -> None:
+    photo = Image.fromarray(load_sample_image("china.jpg"))
+    small = photo.resize((384, 256), Image.Resampling.BICUBIC)
+    for kind in ("JPEG", "PNG"):
+        stream = io.BytesIO()
+        photo.save(stream, kind, **({"quality": 100, "subsampling": 0} if kind == "JPEG" else {}))
+        written, members = _write(tmp_path, _source([stream.getvalue()]), resize=256)
+        (data,) = (data for name, data in members.items() if not name.endswith("cls"))
+        stored = np.asarray(Image.open(io.BytesIO(data)), np.float32)
+        error = np.square(stored - np.asarray(small, np.float32)).mean()
+        assert error < 255**2 / 10**3.4  # 34 dB
+        assert written.rows[0].size_bytes < written.source_bytes
 
 
 def test_resized_pictures_are_upright(tmp_path: Path) -> None:
@@ -118,6 +142,7 @@ def test_a_shard_of_nothing_but_unusable_pictures(tmp_path: Path) -> None:
     written, members = _write(tmp_path, _source([b"", b""]))
     assert members == {}
     assert (written.shard.num_samples, written.rows, written.sizes) == (0, [], [])
+    assert (written.source_bytes, written.resized) == (0, 0)
 
 
 def test_another_error_is_not_swallowed(tmp_path: Path, picture: Picture) -> None:

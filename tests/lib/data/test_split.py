@@ -17,9 +17,14 @@ def _source(counts: dict[str, int], splits: dict[int, str] | None = None, size_b
     return Source("test", list(counts), items, lambda _: (b"", "png"))
 
 
+def _assign(source: Source, shares: SplitSection, seed: int) -> list[str]:
+    labels, given = [item.label for item in source.items], [item.split for item in source.items]
+    return assign_splits(source.classes, labels, given, shares, seed)
+
+
 def test_each_class_gives_its_share() -> None:
     source = _source({"a": 100, "b": 10, "c": 3})
-    splits = assign_splits(source, SplitSection(val=0.2, test=0.1), seed=0)
+    splits = _assign(source, SplitSection(val=0.2, test=0.1), seed=0)
     counted = Counter(zip((item.label for item in source.items), splits, strict=True))
     assert [counted[0, name] for name in ("train", "val", "test")] == [70, 20, 10]
     assert [counted[1, name] for name in ("train", "val", "test")] == [7, 2, 1]
@@ -28,7 +33,7 @@ def test_each_class_gives_its_share() -> None:
 
 def test_the_seed_decides_who() -> None:
     source = _source({"a": 50, "b": 50})
-    first, again, other = (assign_splits(source, SplitSection(), seed) for seed in (1, 1, 2))
+    first, again, other = (_assign(source, SplitSection(), seed) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
@@ -40,7 +45,7 @@ def test_the_seed_decides_who() -> None:
 )
 def test_no_split_of_a_class_is_empty(counts: list[int], shares: tuple[float, float]) -> None:
     source = _source({str(n): count for n, count in enumerate(counts)})
-    splits = assign_splits(source, SplitSection(val=shares[0], test=shares[1]), seed=0)
+    splits = _assign(source, SplitSection(val=shares[0], test=shares[1]), seed=0)
     expected = {"train", *(name for name, share in zip(("val", "test"), shares, strict=True) if share > 0)}
     for label in range(len(counts)):
         found = {split for item, split in zip(source.items, splits, strict=True) if item.label == label}
@@ -49,19 +54,19 @@ def test_no_split_of_a_class_is_empty(counts: list[int], shares: tuple[float, fl
 
 def test_zero_shares_leave_everything_to_train() -> None:
     source = _source({"a": 1, "b": 1})
-    assert assign_splits(source, SplitSection(val=0, test=0), seed=0) == ["train", "train"]
+    assert _assign(source, SplitSection(val=0, test=0), seed=0) == ["train", "train"]
 
 
 def test_splits_of_the_source_are_kept() -> None:
     source = _source({"a": 20}, dict.fromkeys(range(5), "test"))
-    splits = assign_splits(source, SplitSection(val=0.2, test=0.5), seed=0)
+    splits = _assign(source, SplitSection(val=0.2, test=0.5), seed=0)
     assert splits[:5] == ["test"] * 5
     assert Counter(splits[5:]) == {"train": 12, "val": 3}
 
 
 def test_a_class_with_too_few_images() -> None:
     with pytest.raises(UserError) as caught:
-        assign_splits(_source({"cat": 2, "dog": 50, "emu": 1}), SplitSection(), seed=0)
+        _assign(_source({"cat": 2, "dog": 50, "emu": 1}), SplitSection(), seed=0)
     assert caught.value.problem == (
         "each class needs at least 3 images, for train and val and test; too few of: cat (2), emu (1)"
     )
@@ -70,12 +75,12 @@ def test_a_class_with_too_few_images() -> None:
 
 def test_a_source_without_a_train_part() -> None:
     with pytest.raises(UserError, match="at least 1 image, for train"):
-        assign_splits(_source({"a": 2}, {0: "val", 1: "test"}), SplitSection(), seed=0)
+        _assign(_source({"a": 2}, {0: "val", 1: "test"}), SplitSection(), seed=0)
 
 
 def test_shards_are_numbered_named_and_complete() -> None:
     source = _source({"a": 60, "b": 40})
-    splits = assign_splits(source, SplitSection(), seed=0)
+    splits = _assign(source, SplitSection(), seed=0)
     plans = plan_shards(source, splits, seed=0, shard_size_bytes=30_000, resize=None)
     assert [plan.path for plan in plans if plan.split == "train"] == [
         f"train/train-{number:06d}.tar" for number in range(8)
