@@ -1,4 +1,4 @@
-"""A photo-like corpus for benchmarks: JPEGs near 500 x 375 cut and varied from scikit-learn's two photographs.
+"""A photo-like corpus for benchmarks: JPEGs near 500 x 375, varied from scikit-learn's two photographs.
 
 root = write_corpus(folder / "photos", images=3500, seed=0)      # root/class/0000.jpg
 """

@@ -1,7 +1,7 @@
 """The loaders that `benchmarks/data.py` compares, each doing the same work on the same pictures.
 
-The work: RandomResizedCrop(224), horizontal flip, normalise, float batches of `batch_size`, `workers` threads or
-processes. A pipeline prepares itself and returns a function that runs one epoch.
+The work: RandomResizedCrop(224), horizontal flip, normalise, float batches of `batch_size`, with `workers`
+threads or processes. A pipeline prepares itself and returns a function that runs one epoch.
 
     epoch = PIPELINES["manta"](corpus, batch_size=64, workers=2)
     for batch in epoch(): ...                        # float [b, 3, 224, 224]
@@ -45,10 +45,9 @@ Epoch = Callable[[], Iterator[Tensor]]
 
 def manta(corpus: Corpus, batch_size: int, workers: int, *, resized: bool = False) -> Epoch:
     """Manta: index and pread, box decoding in threads, uint8 until the end."""
-    from lib.data.sampling import EpochPlan
-
     from lib.data.dataset import open_dataset
     from lib.data.loader import Loader
+    from lib.data.sampling import EpochPlan
     from lib.images.augment import train_transform
     from lib.images.preprocess import normalise
 

@@ -1,8 +1,8 @@
 """The images of a run, as one worker gets them: training batches in order, splits to measure, bad samples.
 
-    inputs = Inputs(plan, world, tell)
-    for batch in inputs.training(epoch, first_step): …; inputs.used(epoch, step, batch)
-    with inputs.measuring("val") as loader: …
+inputs = Inputs(plan, world, tell)
+for batch in inputs.training(epoch, first_step): …; inputs.used(epoch, step, batch)
+with inputs.measuring("val") as loader: …
 """
 
 from collections.abc import Callable, Iterator

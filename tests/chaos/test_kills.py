@@ -1,4 +1,4 @@
-"""Drivers, workers and nodes that are killed in mid-epoch, on real Ray: nothing is lost, nothing used twice."""
+"""Drivers, workers and nodes killed in mid-epoch, on real Ray: nothing is lost, nothing used twice."""
 
 import json
 import re
