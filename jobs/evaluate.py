@@ -34,6 +34,8 @@ def main() -> None:
         "report": plan.folder / "report/index.html",
         "next": f"python -m serving bundle={plan.bundle.path}",
     }
+    if result["bad_samples"]:
+        rows = {"left out": f"{result['bad_samples']} bad images: {plan.folder / 'quarantine.jsonl'}", **rows}
     block(f"evaluated {plan.bundle.name} on {loaded.config.split}", rows)
 
 

@@ -46,6 +46,8 @@ def main() -> None:
         "report": plan.folder / "report/index.html",
         "next": f"python -m serving bundle={result['bundle']}",
     }
+    if result["bad_samples"]:
+        rows = {"left out": f"{result['bad_samples']} bad images: {plan.folder / 'quarantine.jsonl'}", **rows}
     block(f"run {plan.folder.name} is finished", rows)
 
 

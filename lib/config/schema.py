@@ -18,6 +18,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "warm_restarts", "plateau", "one_cycle"]
 Mix = Literal["none", "mixup", "cutmix", "both"]
+Sampling = Literal["uniform", "class_balanced", "weighted"]
 ShardLabel = Literal["auto", "cls", "txt", "json"]
 
 Auto = Literal["auto"]
@@ -50,6 +51,11 @@ class ReadingSection(Section):
     """Decoding threads per worker; 0 takes one per core of the worker."""
     max_pixels: Count = 178_956_970
     """Images with more pixels than this are refused before they are decoded."""
+    prefetch_mb: Annotated[float, Field(ge=0)] = 64.0
+    """Decoded images that wait for the next steps, per worker."""
+    max_bad_fraction: Fraction = 0.01
+    """Images that cannot be used are replaced in training, left out of measuring and listed in
+    quarantine.jsonl; more than this share of a split ends the run."""
     cache_gb: Annotated[float, Field(ge=0)] = 20.0
     """Local disk of each node for the shards of a remote dataset, in gigabytes; 0 keeps none."""
     cache_dir: str | None = None
@@ -63,6 +69,11 @@ class DataSection(ReadingSection):
     """Where to pack `data.root` from when it does not exist yet; the same words as jobs/pack.py source=."""
     shuffle_window_shards: Count = 16
     """Samples are shuffled within a window of this many shards; the shards themselves are shuffled too."""
+    sampling: Sampling = "uniform"
+    """uniform takes every training image once per epoch; class_balanced draws each class equally often,
+    weighted as data.class_weights says, in as many draws as there are images. Evaluation takes each once."""
+    class_weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """weighted: how often an image of a class is drawn, relative to the others; 1 for those not named."""
 
     @model_validator(mode="after")
     def _packs_locally(self) -> Self:
@@ -108,7 +119,9 @@ class TrainSection(Section):
     channels_last: bool = True
     """Store images channel by channel within a pixel, which convolutions prefer."""
     checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
-    """Write resumable state every so many steps; 0 writes it once per epoch."""
+    """Write resumable state every so many steps of an epoch, besides at its end; 0 does not."""
+    checkpoint_every_s: Annotated[float, Field(ge=0)] = 300.0
+    """Write resumable state when so many seconds have passed since the last; 0 does not."""
 
 
 class OptimSection(Section):
@@ -146,6 +159,8 @@ class AugmentSection(Section):
     policy: str = Field(default="standard", examples=["none", "light", "standard", "strong", "trivial"])
     """none, light (crop), standard (crop and flip), strong (crop, flip, colour, erasing), trivial,
     randaugment, autoaugment, or package.module:function."""
+    min_crop: Annotated[float, Field(gt=0, le=1)] = 0.35
+    """Smallest share of the image that a random crop takes; images of up to 64 pixels are shifted instead."""
     mix: Mix = "none"
     """Blend pairs of images and their labels within a batch."""
     mix_alpha: Annotated[float, Field(gt=0)] = 1.0
@@ -169,6 +184,8 @@ class RunSection(Section):
     """Seed of initial weights, data order, augmentation and dropout."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often lost workers are started again, each time from the last state."""
+    trace: bool = False
+    """Write the keys that every step used to trace/ of the run, to prove what was used and when."""
 
 
 class FinetuneConfig(Section):
@@ -190,6 +207,12 @@ class FinetuneConfig(Section):
                 f"optim.warmup_epochs={self.optim.warmup_epochs:g} leaves nothing of "
                 f"train.epochs={self.train.epochs}"
             )
+        if self.data.sampling == "weighted" and not self.data.class_weights:
+            raise ValueError(
+                "data.sampling=weighted needs data.class_weights, such as data.class_weights.cat=3"
+            )
+        if self.data.sampling != "weighted" and self.data.class_weights:
+            raise ValueError("data.class_weights has no effect without data.sampling=weighted")
         workers = self.run.num_workers
         if isinstance(workers, int) and self.train.batch_size < workers:
             raise ValueError(

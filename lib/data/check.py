@@ -91,7 +91,7 @@ class Checked:
 def plan_check(config: CheckConfig) -> CheckPlan:
     """Read the manifest; raises `UserError` if the place is no dataset."""
     root = input_path(config.root)
-    manifest = read_manifest(root)
+    manifest = read_manifest(str(root))
     if not manifest.splits:
         raise UserError(f"{root} has no splits, so there is nothing to check", "pack the dataset again")
     return CheckPlan(root, manifest)

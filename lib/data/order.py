@@ -62,8 +62,9 @@ class EpochOrder:
         self._shards = permutation(len(sizes), mix(self._key, len(sizes)))
         self._first_id = np.concatenate([[0], np.cumsum(sizes)[:-1]])[self._shards]
         self._sizes = sizes[self._shards]
+        self._ends = np.cumsum(self._sizes)
         # Window w covers the positions from _bounds[w] to _bounds[w + 1].
-        ends = np.cumsum(self._sizes)[window_shards - 1 :: window_shards]
+        ends = self._ends[window_shards - 1 :: window_shards]
         self._bounds = np.unique(np.concatenate([[0], ends, [self.num_samples]]))
         self._window_shards = window_shards
         self._window = lru_cache(maxsize=2)(self._shuffled_window)
@@ -81,7 +82,7 @@ class EpochOrder:
 
     def _shuffled_window(self, first: int) -> Ids:
         """Return the ids of the window that begins at position `first`, shuffled."""
-        begin = int(np.searchsorted(np.cumsum(self._sizes), first, side="right"))
+        begin = int(np.searchsorted(self._ends, first, side="right"))
         # Empty shards at the start of a window also end at `first`.
         begin -= begin % self._window_shards
         shards = slice(begin, begin + self._window_shards)

@@ -16,6 +16,8 @@ from lib.files import write_text
 # Split, key and reason.
 Entry = tuple[str, str, str]
 
+QUARANTINE = "quarantine.jsonl"
+
 _SHOWN = 10
 
 

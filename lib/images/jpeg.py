@@ -72,7 +72,7 @@ def _is_turned(data: bytes) -> bool:
     exif = Image.Exif()
     try:
         exif.load(data[start : start + _SEGMENT_BYTES])
-        return exif.get(ExifTags.Base.Orientation, 1) != 1
+        return bool(exif.get(ExifTags.Base.Orientation, 1) != 1)
     except Exception:  # Pillow raises anything on a broken block; the plain path judges it
         return True
 

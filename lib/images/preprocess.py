@@ -100,7 +100,8 @@ def normalise(pixels: Tensor, spec: PreprocessSpec) -> Tensor:
     scale, shift = _scale_and_shift(spec, pixels.device, pixels.shape[3])
     rows = pixels.permute(0, 2, 3, 1).flatten(2)
     values = rows.float().mul_(scale).sub_(shift)
-    return values.unflatten(2, (-1, pixels.shape[1])).permute(0, 3, 1, 2)
+    batch, channels, height, width = pixels.shape
+    return values.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 @lru_cache(maxsize=16)

@@ -8,6 +8,7 @@ The workers need no collective: each takes its batches and returns its part of t
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -23,6 +24,7 @@ from lib.config.schema import EvaluateConfig
 from lib.data.cache import cache_settings
 from lib.data.dataset import Dataset, open_dataset
 from lib.data.loader import Loader
+from lib.data.quarantine import QUARANTINE, Entry, Quarantine
 from lib.errors import UserError
 from lib.files import make_folder, make_partial, write_text
 from lib.images.augment import train_transform
@@ -84,18 +86,26 @@ def evaluate_bundle(plan: EvaluationPlan) -> dict[str, Any]:
     make_folder(plan.folder.parent)
     folder = make_partial(plan.folder)
     try:
-        result = _write(plan, _outcomes(plan), folder)
+        quarantine = _quarantine(plan)
+        parts = list(_parts(plan))
+        for _, bad in parts:
+            quarantine.merge(bad)
+        quarantine.write(folder / QUARANTINE)
+        result = _write(plan, Outcomes.concat([outcomes for outcomes, _ in parts]), folder, len(quarantine))
         folder.rename(plan.folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return result
 
 
-def _outcomes(plan: EvaluationPlan) -> Outcomes:
+Part = tuple[Outcomes, list[Entry]]
+
+
+def _parts(plan: EvaluationPlan) -> Iterable[Part]:
     run = plan.config.run
     if run.num_workers == 0:
         device, threads = local_device(run.use_gpu), torch.get_num_threads()
-        return _part(0, plan=plan, world_size=1, device=device, threads=threads)
+        return [_part(0, plan=plan, world_size=1, device=device, threads=threads)]
     connect()
     placement = place(run.num_workers, run.use_gpu)
     workers = placement.workers
@@ -107,20 +117,25 @@ def _outcomes(plan: EvaluationPlan) -> Outcomes:
         threads=max(1, int(placement.cpus)),
     )
     gpus = 1.0 if placement.gpu else 0.0
-    parts = ray_map(part, range(workers), at_a_time=workers, cpus=placement.cpus, gpus=gpus)
-    return Outcomes.concat(list(parts))
+    return ray_map(part, range(workers), at_a_time=workers, cpus=placement.cpus, gpus=gpus)
 
 
-def _part(rank: int, *, plan: EvaluationPlan, world_size: int, device: str, threads: int) -> Outcomes:
-    """Evaluate the batches of one worker."""
+def _quarantine(plan: EvaluationPlan) -> Quarantine:
+    return Quarantine({plan.config.split: plan.num_samples}, plan.config.data.max_bad_fraction)
+
+
+def _part(rank: int, *, plan: EvaluationPlan, world_size: int, device: str, threads: int) -> Part:
+    """Evaluate the batches of one worker; return its outcomes and what it found bad."""
     torch.set_num_threads(threads)
     spec = plan.bundle.preprocess
     samples = plan.dataset.samples(plan.config.split)
+    quarantine = _quarantine(plan)
     loader = Loader(
         samples,
         train_transform("none", spec, plan.config.data.max_pixels),
         (spec.channels, spec.image_size, spec.image_size),
         threads=plan.config.data.threads or threads,
+        quarantine=quarantine,
     )
     model = plan.bundle.build_model().to(device).to(memory_format=torch.channels_last)
     outcomes = evaluate(
@@ -137,10 +152,10 @@ def _part(rank: int, *, plan: EvaluationPlan, world_size: int, device: str, thre
     )
     loader.close()
     samples.close()
-    return outcomes
+    return outcomes, quarantine.entries()
 
 
-def _write(plan: EvaluationPlan, outcomes: Outcomes, folder: Path) -> dict[str, Any]:
+def _write(plan: EvaluationPlan, outcomes: Outcomes, folder: Path, num_bad: int) -> dict[str, Any]:
     split, classes = plan.config.split, plan.bundle.classes
     metrics = {split: summarise(outcomes, len(classes))}
     samples = plan.dataset.samples(split)
@@ -162,6 +177,7 @@ def _write(plan: EvaluationPlan, outcomes: Outcomes, folder: Path) -> dict[str, 
         "bundle": str(plan.bundle.path),
         "dataset": {"root": plan.dataset.where, "digest": plan.dataset.manifest.digest},
         "metrics": metrics,
+        "bad_samples": num_bad,
         "per_class": {split: per_class(outcomes, classes)},
     }
     write_report(folder / "report", report)

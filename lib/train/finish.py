@@ -13,7 +13,6 @@ import torch
 
 from lib.bundle import BundleContent, Golden, write_bundle
 from lib.config.yaml_write import to_yaml
-from lib.data.dataset import Samples
 from lib.errors import UserError
 from lib.files import write_text
 from lib.images.preprocess import prepare
@@ -36,9 +35,15 @@ def finish(trainer: Trainer) -> dict[str, Any]:
     trainer.model.load_state_dict(load_best(plan.state_folder, best))
     splits = [name for name in plan.dataset.manifest.splits if name != "train"] or ["train"]
     outcomes = {split: trainer.outcomes(split) for split in splits}
+    trainer.inputs.share_bad()
     classes = plan.dataset.classes
     metrics = {split: summarise(found, len(classes)) for split, found in outcomes.items()}
-    result = {"bundle": str(plan.folder / "bundle"), "metrics": metrics, "best_epoch": best}
+    result = {
+        "bundle": str(plan.folder / "bundle"),
+        "metrics": metrics,
+        "best_epoch": best,
+        "bad_samples": len(trainer.inputs.quarantine),
+    }
     if trainer.world.rank == 0:
         _write(trainer, outcomes, metrics, result)
     trainer.world.wait()
@@ -110,7 +115,7 @@ def _write(
         preprocess=plan.preprocess,
         metrics=metrics,
         dataset={"digest": plan.dataset.manifest.digest, "source": plan.dataset.manifest.source},
-        golden=_golden(trainer, samples),
+        golden=_golden(trainer, samples.read(int(outcomes[shown].ids[0]))),
         config_yaml=to_yaml(config),
         card=card,
         write_report=lambda folder: write_report(folder, report),
@@ -123,7 +128,6 @@ def _write(
     samples.close()
 
 
-def _golden(trainer: Trainer, samples: Samples) -> Golden:
-    data = samples.read(0)
+def _golden(trainer: Trainer, data: bytes) -> Golden:
     spec = trainer.plan.preprocess
     return Golden(data, probabilities_of(trainer.model, prepare(data, spec)[None], spec, 1.0)[0])

@@ -10,24 +10,23 @@ and the learning rate. So a run that starts again from `state/` takes the very s
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.amp import GradScaler
 
-from lib.data.dataset import Samples
-from lib.data.loader import Batch, Loader
-from lib.data.order import EpochOrder, Ids, batch_bounds, mix, sample_seeds, share
+from lib.data.loader import Batch
+from lib.data.order import mix
 from lib.errors import RunError
 from lib.files import write_text
-from lib.images.augment import train_transform
 from lib.images.mix import mix_batch
 from lib.images.preprocess import normalise
 from lib.metrics import Outcomes, summarise
 from lib.models.build import build_pretrained
 from lib.models.freeze import apply_freeze, set_train_mode
 from lib.predict.evaluate import evaluate
+from lib.train.inputs import Inputs
 from lib.train.optim import build_optimizer, set_learning_rate
 from lib.train.plan import RunPlan
 from lib.train.progress import Progress, duration
@@ -40,6 +39,8 @@ Say = Callable[[str], None]
 
 # The same at any number of workers, so that the result is too.
 EVALUATION_BATCH = 64
+# Workers agree on whether it is time to save every so many steps.
+_ASK_TIME_STEPS = 10
 
 
 class Trainer:
@@ -63,10 +64,10 @@ class Trainer:
             gradient_clip=config.train.gradient_clip,
             world_size=world.size,
         )
-        self.train_samples = plan.dataset.samples("train")
-        self.train_loader = self._loader(self.train_samples, is_training=True)
+        self.inputs = Inputs(plan, world, say)
         self.state = self._restore()
         self._epoch_images = 0
+        self._saved_at = time.monotonic()
         if self.state.epoch == self.state.step == 0:
             self.say(built.note)
 
@@ -88,24 +89,21 @@ class Trainer:
 
     def outcomes(self, split: str) -> Outcomes:
         """Evaluate the model on a split, every sample once; all workers get the whole table."""
-        samples = self.plan.dataset.samples(split)
-        loader = self._loader(samples, is_training=False)
         self.world.agree_on_buffers(self.model)
         self.model.eval()
-        part = evaluate(
-            self.model,
-            loader,
-            self.plan.preprocess,
-            num_classes=len(self.plan.dataset.classes),
-            num_samples=len(samples),
-            batch_size=min(self.config.train.batch_size, EVALUATION_BATCH),
-            rank=self.world.rank,
-            world_size=self.world.size,
-            device=self.world.device,
-        )
-        loader.close()
-        samples.close()
-        return self.world.gather(part)
+        with self.inputs.measuring(split) as (loader, num_samples):
+            part = evaluate(
+                self.model,
+                loader,
+                self.plan.preprocess,
+                num_classes=len(self.plan.dataset.classes),
+                num_samples=num_samples,
+                batch_size=min(self.config.train.batch_size, EVALUATION_BATCH),
+                rank=self.world.rank,
+                world_size=self.world.size,
+                device=self.world.device,
+            )
+        return Outcomes.concat(self.world.gather(part))
 
     def _epoch(self, progress: Progress) -> dict[str, float]:
         """Take the remaining steps of the epoch; return loss and accuracy over all of its samples."""
@@ -120,22 +118,23 @@ class Trainer:
             sums += torch.tensor(state.sums, dtype=torch.float64, device=self.world.device)
         asked = time.monotonic()
         self._epoch_images = 0
-        for batch in self.train_loader.batches(self._batches(state.epoch, state.step)):
+        order = self.inputs.order(state.epoch)
+        for batch in self.inputs.training(order, state.step):
             wait_s = time.monotonic() - asked
-            start, stop = batch_bounds(state.step, len(self.train_samples), train.batch_size)
+            images = order.global_size(state.step)
             at = state.epoch + state.step / self.plan.steps
             set_learning_rate(self.optimizer, learning_rate(self.config.optim, train.epochs, at, losses))
-            loss, correct = self._step(model, batch, stop - start)
+            loss, correct = self._step(model, batch, images)
+            self.inputs.used(state.epoch, state.step, batch)
             sums[:2] += torch.stack([loss.double(), correct.double()])
             sums[2] += len(batch.ids)
             state.step += 1
-            self._epoch_images += stop - start
-            progress.step(stop - start, wait_s)
+            self._epoch_images += images
+            progress.step(images, wait_s)
             if progress.is_due():
                 self._check_loss(float(loss), state.epoch)
                 progress.line(state.epoch, state.step - 1, float(loss) / len(batch.ids))
-            every = train.checkpoint_every_steps
-            if every and state.step % every == 0 and state.step < self.plan.steps:
+            if state.step < order.num_steps and self._is_time_to_save(state.step):
                 self._save(sums)
                 # A run that starts from this state builds its reducer anew: so does this one, because the
                 # layout of the buckets decides how three or more workers round.
@@ -143,7 +142,8 @@ class Trainer:
             asked = time.monotonic()
         loss_sum, correct_sum, count = self.world.sum(sums).tolist()
         self._check_loss(loss_sum, state.epoch)
-        assert count == len(self.train_samples), (count, len(self.train_samples))
+        assert count == order.num_samples, (count, order.num_samples)
+        self.inputs.share_bad()
         return {"num_samples": count, "loss": loss_sum / count, "accuracy": correct_sum / count}
 
     def _step(self, model: nn.Module, batch: Batch, global_count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -168,15 +168,14 @@ class Trainer:
             settings=self.settings,
         )
 
-    def _batches(self, epoch: int, first_step: int) -> Iterator[tuple[Ids, list[int]]]:
-        """Yield this worker's share of every remaining batch of an epoch."""
-        order = EpochOrder(
-            self.train_samples.counts, self.seed, epoch, self.config.data.shuffle_window_shards
-        )
-        for step in range(first_step, self.plan.steps):
-            bounds = batch_bounds(step, order.num_samples, self.config.train.batch_size)
-            ids = order.take(*share(*bounds, self.world.rank, self.world.size))
-            yield ids, sample_seeds(ids, self.seed, epoch)
+    def _is_time_to_save(self, step: int) -> bool:
+        """Tell, on all workers alike, whether state is due after this step of an epoch."""
+        train = self.config.train
+        if train.checkpoint_every_steps and step % train.checkpoint_every_steps == 0:
+            return True
+        if not train.checkpoint_every_s or step % _ASK_TIME_STEPS:
+            return False
+        return self.world.from_first(time.monotonic() - self._saved_at >= train.checkpoint_every_s)
 
     def _finish_epoch(
         self, train: dict[str, float], val: dict[str, float] | None, train_s: float, epoch_s: float
@@ -222,6 +221,7 @@ class Trainer:
             state.scaler = self.scaler.state_dict()
             state.dataset_digest = self.plan.dataset.manifest.digest
             save_state(self.plan.state_folder, state)
+        self._saved_at = time.monotonic()
 
     def _restore(self) -> RunState:
         state = load_state(self.plan.state_folder)
@@ -237,17 +237,6 @@ class Trainer:
         state.model, state.optimizer = {}, {}
         self.say(f"going on from epoch {state.epoch + 1}, step {state.step}")
         return state
-
-    def _loader(self, samples: Samples, *, is_training: bool) -> Loader:
-        spec, data = self.plan.preprocess, self.config.data
-        policy = self.config.augment.policy if is_training else "none"
-        return Loader(
-            samples,
-            train_transform(policy, spec, data.max_pixels),
-            (spec.channels, spec.image_size, spec.image_size),
-            threads=data.threads or self.world.threads,
-            pin_memory=self.world.device.type == "cuda",
-        )
 
     def _check_loss(self, loss: float, epoch: int) -> None:
         if not math.isfinite(loss):

@@ -11,9 +11,11 @@ from typing import Any
 
 from lib.config.paths import data_location, input_path, output_path
 from lib.config.schema import FinetuneConfig
+from lib.config.wording import did_you_mean
 from lib.data.cache import cache_settings
 from lib.data.dataset import Dataset, open_dataset
 from lib.data.order import num_steps
+from lib.data.quarantine import QUARANTINE
 from lib.errors import UserError
 from lib.images.augment import train_transform
 from lib.images.spec import PreprocessSpec
@@ -41,6 +43,11 @@ class RunPlan:
         return self.folder / "state"
 
     @property
+    def quarantine_file(self) -> Path:
+        """Where samples that cannot be used are listed."""
+        return self.folder / QUARANTINE
+
+    @property
     def counts(self) -> list[int]:
         """Samples of each training shard."""
         return self.dataset.manifest.splits["train"].counts
@@ -48,7 +55,7 @@ class RunPlan:
     @property
     def steps(self) -> int:
         """Steps per epoch."""
-        return num_steps(sum(self.counts), self.config.train.batch_size)
+        return num_steps(self.dataset.manifest.splits["train"].num_samples, self.config.train.batch_size)
 
     def lines(self) -> list[str]:
         """Describe the run for a person."""
@@ -77,6 +84,7 @@ class RunPlan:
             f"{'s' * (len(self.counts) > 1)}",
             f"memory    about {memory:,.0f} MB per worker for {images} images a step, besides the "
             "process itself",
+            *([f"sampling  {config.data.sampling}"] * (config.data.sampling != "uniform")),
             f"optimizer {config.optim.name}, lr {config.optim.lr:g}, {config.optim.schedule}",
             f"augment   {config.augment.policy}, mix {config.augment.mix}",
             f"run       {self.folder}",
@@ -161,6 +169,14 @@ def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
     splits = dataset.manifest.splits
     if "train" not in splits:
         raise UserError(f"{dataset.where} has no split 'train'", f"it has: {', '.join(splits)}")
+    unknown = [name for name in config.data.class_weights if name not in dataset.classes]
+    if unknown:
+        lines = [
+            f"data.class_weights.{name}: no such class{did_you_mean(name, dataset.classes)}"
+            for name in unknown
+        ]
+        shown = ", ".join(dataset.classes[:20]) + (", …" if len(dataset.classes) > 20 else "")
+        raise UserError("\n".join(lines), f"classes of {dataset.where}: {shown}")
     workers = config.run.num_workers
     samples = splits["train"].num_samples
     if isinstance(workers, int) and samples < workers:

@@ -6,9 +6,11 @@ words = resume_words(["run.resume=x", "train.epochs=20"])
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from lib.config.fields import keys
 from lib.config.load import load
 from lib.config.paths import output_path
 from lib.config.schema import FinetuneConfig, RunSection
@@ -21,6 +23,8 @@ CONFIG = "config.yaml"
 _MAY_CHANGE = (
     "data.cache_dir",
     "data.cache_gb",
+    "data.max_bad_fraction",
+    "data.prefetch_mb",
     "data.root",
     "data.source",
     "data.threads",
@@ -30,7 +34,9 @@ _MAY_CHANGE = (
     "run.num_workers",
     "run.resume",
     "run.storage",
+    "run.trace",
     "run.use_gpu",
+    "train.checkpoint_every_s",
     "train.checkpoint_every_steps",
     "train.epochs",
 )
@@ -60,8 +66,8 @@ def check_unchanged(config: FinetuneConfig, folder: Path) -> None:
     Raises `UserError` if it differs where a run that has begun must not, or if the run has finished and is
     to be longer.
     """
-    began = _flat(load(FinetuneConfig, [str(folder / CONFIG)]).config.model_dump())
-    asked = _flat(config.model_dump())
+    began = _flat(load(FinetuneConfig, [str(folder / CONFIG)]).config)
+    asked = _flat(config)
     changed = [k for k, value in asked.items() if value != began[k] and k not in _MAY_CHANGE]
     if changed:
         lines = [f"{key}: began with {began[key]}, now {asked[key]}" for key in changed]
@@ -94,11 +100,5 @@ def _last(words: list[str], key: str) -> str | None:
     return values[-1] if values else None
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def _flat(config: FinetuneConfig) -> dict[str, Any]:
+    return {key: reduce(getattr, key.split("."), config) for key in keys(FinetuneConfig)}

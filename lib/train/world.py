@@ -6,13 +6,14 @@ total = world.sum(torch.tensor([loss_sum, count]))
 
 import os
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lib.metrics import Outcomes
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,21 @@ class World:
             dist.all_reduce(values)
         return values.cpu()
 
-    def gather(self, outcomes: Outcomes) -> Outcomes:
-        """Join the outcomes of all workers, on every worker."""
+    def gather(self, value: T) -> list[T]:
+        """Collect a value from every worker, in the order of ranks, on every worker."""
         if self.size == 1:
-            return outcomes
-        parts: list[Outcomes | None] = [None] * self.size
-        dist.all_gather_object(parts, outcomes)
-        return Outcomes.concat([part for part in parts if part is not None])
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def from_first(self, value: T) -> T:
+        """Return the value that worker 0 gave."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Wrap a model so that gradients are averaged over the workers."""

@@ -55,6 +55,16 @@ def test_an_unknown_policy_lists_the_known_ones(finetune_config: Make) -> None:
         plan_run(finetune_config(augment__policy="heavy"))
 
 
+def test_class_weights_name_classes(finetune_config: Make) -> None:
+    changes = {"data__sampling": "weighted", "data__class_weights": {"0": 2, "01": 3, "zero": 4}}
+    with pytest.raises(UserError, match=r"data.class_weights.01: no such class; did you mean") as caught:
+        plan_run(finetune_config(**changes))
+    assert "data.class_weights.zero: no such class" in caught.value.problem
+    assert "0, 1, 2" in caught.value.hint
+    told = plan_run(finetune_config(data__sampling="class_balanced")).lines()
+    assert "sampling  class_balanced" in told
+
+
 def test_a_size_at_which_the_network_cannot_work_is_refused(finetune_config: Make) -> None:
     with pytest.raises(UserError, match="image_size=8"):
         plan_run(finetune_config(model__name="alexnet", model__image_size=8))
@@ -84,3 +94,8 @@ def test_a_run_that_has_begun_keeps_what_decides_its_steps(finetune_config: Make
     check_unchanged(finetune_config(train__epochs=9, run__num_workers=2), tmp_path)
     with pytest.raises(UserError, match=r"optim.lr: began with 0.001, now 0.1"):
         check_unchanged(finetune_config(optim__lr=0.1), tmp_path)
+    weighted = finetune_config(data__sampling="weighted", data__class_weights={"3": 2})
+    with pytest.raises(
+        UserError, match=r"data.sampling: began with uniform.*\n.*class_weights: .* {'3': 2.0}"
+    ):
+        check_unchanged(weighted, tmp_path)

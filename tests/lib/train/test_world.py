@@ -29,7 +29,9 @@ def collectives(rank: int, size: int, file: str) -> None:
     dist.init_process_group("gloo", f"file://{file}", timedelta(seconds=60), size, rank)
     world = World(rank, size, threads=1)
     assert world.sum(torch.tensor([rank, 1])).tolist() == [sum(range(size)), size]
-    assert world.gather(outcomes(rank)).ids.tolist() == [*range(size), *range(10, 10 + size)]
+    gathered = Outcomes.concat(world.gather(outcomes(rank)))
+    assert gathered.ids.tolist() == [*range(size), *range(10, 10 + size)]
+    assert world.from_first(rank + 7) == 7
     model = torch.nn.BatchNorm1d(2)
     model.running_mean.fill_(float(rank))
     world.agree_on_buffers(model)

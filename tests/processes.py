@@ -1,0 +1,70 @@
+"""Jobs as processes of their own, found again by a mark that all their children inherit."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from lib.train.state import RunState, load_state
+
+ROOT = Path(__file__).parents[1]
+MARKER = "MANTA_TEST_MARKER"
+
+
+def start_job(script: str, words: list[str], home: Path, **environment: str) -> "subprocess.Popen[str]":
+    """Start a job whose results go to `home`, which is also its mark."""
+    return subprocess.Popen(
+        [sys.executable, script, *words],
+        cwd=ROOT,
+        env=os.environ | {"MANTA_HOME": str(home), MARKER: str(home)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Every process that inherited the mark: the driver, Ray, its workers."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARKER) == str(home):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def train_workers(home: Path) -> list[psutil.Process]:
+    """The processes of Ray Train's workers."""
+    found = []
+    for process in processes_of(home):
+        try:
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def wait_until_gone(home: Path, timeout_s: float) -> list[psutil.Process]:
+    """Wait for every process with the mark to end; return those that have not."""
+    ends = time.monotonic() + timeout_s
+    while (left := processes_of(home)) and time.monotonic() < ends:
+        time.sleep(0.5)
+    return left
+
+
+def wait_for_state(folder: Path, is_wanted: Callable[[RunState], bool], timeout_s: float = 300) -> RunState:
+    """Wait until state that is wanted has been written."""
+    ends = time.monotonic() + timeout_s
+    while time.monotonic() < ends:
+        state = load_state(folder)
+        if state is not None and is_wanted(state):
+            return state
+        time.sleep(0.01)
+    raise TimeoutError(f"no such state in {folder}")
