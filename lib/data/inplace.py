@@ -155,10 +155,9 @@ def refuse_damaged(shards: Sequence[ForeignShard]) -> None:
     """Raise `UserError` with all shards that cannot be used."""
     damaged = [f"{public(shard.location)}: {shard.damage}" for shard in shards if shard.damage is not None]
     if damaged:
-        are = "shard cannot" if len(damaged) == 1 else "shards cannot"
         listed = damaged[:10] + ["…"] * (len(damaged) > 10)
         todo = "fetch or write them anew, or leave them out of source="
-        raise UserError(f"{len(damaged)} of {len(shards)} {are} be used", "\n".join([*listed, todo]))
+        raise UserError(f"{len(damaged)} of {len(shards)} shards cannot be used", "\n".join([*listed, todo]))
 
 
 def without_end(shards: Sequence[ForeignShard]) -> list[str]:
