@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lib.config.schema import FinetuneConfig, PackConfig
+from lib.config.schema import CheckConfig, FinetuneConfig, PackConfig
+from lib.data.check import check, plan_check
 from lib.data.dataset import Samples, open_dataset
+from lib.data.index import SCHEMA
 from lib.data.inplace import split_of
 from lib.data.manifest import Manifest
 from lib.data.pack import Packed, pack, plan_pack, runner
@@ -282,6 +286,26 @@ def test_a_class_with_too_few_images(tmp_path: Path, picture: Picture, pack_up: 
     _shard(tmp_path / "s.tar", picture, [0] * 5 + [1])
     with pytest.raises(UserError, match=r"too few of: 1 \(1\)"):
         pack_up(f"shards:{tmp_path}/s.tar")
+
+
+def test_a_check_holds_rows_and_labels_against_the_manifest(
+    tmp_path: Path, picture: Picture, pack_up: PackUp
+) -> None:
+    for n in range(2):
+        _shard(tmp_path / f"s-{n}.tar", picture, [0, 1] * 10, first=30 * n)
+    packed = pack_up(f"shards:{tmp_path}/*.tar")
+
+    def lines() -> list[str]:
+        config = CheckConfig(root=str(packed.root))
+        return check(config, plan_check(config), map).problems.lines()
+
+    assert lines() == []
+    path = packed.root / "val/index.parquet"
+    table = pq.read_table(path)
+    labels = pa.array([1 - label for label in table["label"].to_pylist()], pa.int32())
+    pq.write_table(table.set_column(2, SCHEMA.field("label"), labels), path)
+    (problem,) = [line for line in lines() if "val" in line]
+    assert problem.endswith("val/index.parquet: dataset.json was made for other rows or labels")
 
 
 # Patterns and plans
