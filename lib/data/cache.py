@@ -66,18 +66,19 @@ class ShardCache:
         self._folder = folder
         self._limit = limit_bytes
         self._keep = frozenset(keep)
+        # Whether shards are added; those that are here are read anyway.
         self.is_on = True
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with self._locked():
                 self._sweep()
+                # For those who have lowered the limit.
+                self._make_room(0, keep=frozenset())
         except OSError as error:
             self._turn_off(error)
 
     def open(self, sha256: str) -> int | None:
         """Return a descriptor of a shard that is here; it stays valid if the shard is evicted."""
-        if not self.is_on:
-            return None
         try:
             descriptor = os.open(self._folder / f"{sha256}{_DONE}", os.O_RDONLY)
         except OSError:
@@ -93,7 +94,7 @@ class ShardCache:
     def discard(self, sha256: str) -> None:
         """Remove a shard that turned out to be damaged on the disk."""
         with suppress(OSError):
-            os.unlink(self._folder / f"{sha256}{_DONE}")
+            (self._folder / f"{sha256}{_DONE}").unlink()
 
     def add(self, location: str, shard: Shard, stop: Event) -> Outcome:
         """Download a shard, unless it is here, another process is on it, or there is no room.
@@ -102,69 +103,73 @@ class ShardCache:
         """
         try:
             with self._locked():
-                if (self._folder / f"{shard.sha256}{_DONE}").exists():
-                    return "here"
-                self._sweep()
-                partial = self._folder / f"{shard.sha256}{_PARTIAL}"
-                if partial.exists():
-                    return "busy"
-                if not self._make_room(shard.size_bytes):
-                    return "full"
-                descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                # The size of the file is what others count, from now on.
-                os.ftruncate(descriptor, shard.size_bytes)
-            outcome: Outcome = "failed"
-            try:
-                outcome = self._fill(descriptor, location, shard, stop)
-            finally:
-                if outcome != "here":
-                    partial.unlink(missing_ok=True)
-                os.close(descriptor)
-            return outcome
+                found = self._reserve(shard)
+            return found if isinstance(found, str) else self._fill(found, location, shard, stop)
         except OSError as error:
             self._turn_off(error)
         except MantaError:
             pass
         return "failed"
 
+    def _reserve(self, shard: Shard) -> int | Outcome:
+        """Return the descriptor of a partial file, or why there is none; the folder is locked."""
+        if (self._folder / f"{shard.sha256}{_DONE}").exists():
+            return "here"
+        self._sweep()
+        partial = self._folder / f"{shard.sha256}{_PARTIAL}"
+        if partial.exists():
+            return "busy"
+        if not self._make_room(shard.size_bytes, self._keep):
+            return "full"
+        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # The size of the file is what others count, from now on.
+            os.ftruncate(descriptor, shard.size_bytes)
+        except OSError:
+            partial.unlink()
+            os.close(descriptor)
+            raise
+        return descriptor
+
     def _fill(self, descriptor: int, location: str, shard: Shard, stop: Event) -> Outcome:
-        # A full disk shows here, before anything is downloaded.
-        os.posix_fallocate(descriptor, 0, max(1, shard.size_bytes))
-        with open(descriptor, "r+b", closefd=False) as stream:
+        """Download into a partial file, and rename it if its content is right; else remove it."""
+        partial = self._folder / f"{shard.sha256}{_PARTIAL}"
+        try:
+            # A full disk shows here, before anything is downloaded.
+            os.posix_fallocate(descriptor, 0, max(1, shard.size_bytes))
             for _ in range(2):  # the first time, it may have been the network
-                stream.seek(0)
-                digest = hashlib.sha256()
-                for part in storage.parts(location, shard.size_bytes):
-                    if stop.is_set():
-                        return "failed"
-                    digest.update(part)
-                    stream.write(part)
-                stream.flush()
-                if digest.hexdigest() == shard.sha256:
+                digest = _download(descriptor, location, shard.size_bytes, stop)
+                if digest == shard.sha256:
                     with self._locked():
-                        os.rename(*(self._folder / f"{shard.sha256}{end}" for end in (_PARTIAL, _DONE)))
+                        partial.rename(partial.with_suffix(_DONE))
                     return "here"
+                if stop.is_set():
+                    return "failed"
+        finally:
+            # Before it is closed: from then on, others may begin a file of this name.
+            partial.unlink(missing_ok=True)
+            os.close(descriptor)
         say(f"{storage.public(location)} is not as the dataset lists it (SHA-256); it is not cached")
         return "failed"
 
-    def _make_room(self, size_bytes: int) -> bool:
+    def _make_room(self, size_bytes: int, keep: frozenset[str]) -> bool:
         """Evict what may be evicted, if that is enough; the folder is locked."""
-        files = [(entry.path, entry.name, entry.stat()) for entry in os.scandir(self._folder)]
-        needed = sum(stat.st_size for _, _, stat in files) + size_bytes - self._limit
-        chosen: list[tuple[str, int]] = []
+        files = list(_listed(self._folder))
+        needed = sum(stat.st_size for _, stat in files) + size_bytes - self._limit
+        chosen: list[tuple[Path, int]] = []
         try:
-            for path, name, stat in sorted(files, key=lambda file: file[2].st_mtime_ns):
+            for path, stat in sorted(files, key=lambda file: file[1].st_mtime_ns):
                 if needed <= 0:
                     break
-                if name.endswith(_DONE) and name.removesuffix(_DONE) not in self._keep:
+                if path.suffix == _DONE and path.stem not in keep:
                     descriptor = _claim(path)
                     if descriptor is not None:
                         chosen.append((path, descriptor))
                         needed -= stat.st_size
             if needed <= 0:
                 for path, _ in chosen:
-                    os.unlink(path)
+                    path.unlink(missing_ok=True)
         finally:
             for _, descriptor in chosen:
                 os.close(descriptor)
@@ -175,7 +180,7 @@ class ShardCache:
         for path in self._folder.glob(f"*{_PARTIAL}"):
             descriptor = _claim(path)
             if descriptor is not None:
-                os.unlink(path)
+                path.unlink(missing_ok=True)
                 os.close(descriptor)
 
     @contextmanager
@@ -187,10 +192,17 @@ class ShardCache:
     def _turn_off(self, error: OSError) -> None:
         self.is_on = False
         reason = error.strerror or str(error)
-        say(f"the cache of shards in {self._folder} is off: {reason}; shards are read where they lie")
+        say(f"no more shards are cached in {self._folder}: {reason}; they are read where they lie")
 
 
-def _claim(path: str | Path) -> int | None:
+def _listed(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the files of a folder; one that fails to download is removed while others count."""
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            yield path, path.stat()
+
+
+def _claim(path: Path) -> int | None:
     """Lock a file that nobody uses; return its descriptor, or None if somebody does or it is gone."""
     try:
         descriptor = os.open(path, os.O_RDWR)
@@ -202,3 +214,16 @@ def _claim(path: str | Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _download(descriptor: int, location: str, size_bytes: int, stop: Event) -> str:
+    """Write a shard into a file, until it is there or this is to stop; return the SHA-256 of what came."""
+    digest = hashlib.sha256()
+    with open(descriptor, "r+b", closefd=False) as stream:
+        stream.seek(0)
+        for part in storage.parts(location, size_bytes):
+            digest.update(part)
+            stream.write(part)
+            if stop.is_set():
+                break
+    return digest.hexdigest()
