@@ -98,8 +98,11 @@ def load(header: Image.Image, channels: int, reduce: int = 1) -> Image.Image:
 
 
 def upright_size(header: Image.Image) -> tuple[int, int]:
-    """Return width and height as they will be once the picture is upright."""
-    method = _turn(header)
+    """Return width and height as they will be once the picture is upright; raises `ImageError` if broken."""
+    try:
+        method = _turn(header)
+    except Exception as error:  # as in `load`
+        raise ImageError("broken", f"the image header is broken: {error}") from None
     width, height = header.size
     return (height, width) if method in _SIDEWAYS else (width, height)
 

@@ -24,17 +24,13 @@ class TraceWriter:
 
     def __init__(self, folder: Path, attempt: int, rank: int, world_size: int) -> None:
         self._world_size = world_size
-        path = folder / f"{attempt:04d}-rank{rank}.jsonl"
-        self._stream = path.open("w", buffering=1, encoding="utf-8")
+        self._path = folder / f"{attempt:04d}-rank{rank}.jsonl"
 
     def write(self, epoch: int, step: int, keys: list[str]) -> None:
         """Write what this worker used; `epoch` and `step` count from 0."""
         line = {"epoch": epoch, "step": step, "workers": self._world_size, "keys": keys}
-        self._stream.write(json.dumps(line) + "\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
 
 
 def read_trace(folder: Path) -> dict[Step, list[str]]:

@@ -11,7 +11,6 @@ def _write(folder: Path, steps: dict[tuple[int, int], list[list[str]]], workers:
         for (epoch, step), keys in steps.items():
             if rank < len(keys):
                 writer.write(epoch, step, keys[rank])
-        writer.close()
 
 
 def test_workers_are_put_together_in_their_order(tmp_path: Path) -> None:
