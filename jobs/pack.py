@@ -68,7 +68,7 @@ def check_dataset(words: list[str]) -> None:
         say(line)
     if checked.problems:
         hint = "restore what is named above from a copy, or pack the dataset again"
-        raise RunError(f"{plan.root}: problems {len(checked.problems):,}", hint)
+        raise RunError(f"{plan.where}: problems {len(checked.problems):,}", hint)
     next_command = f"python jobs/finetune.py data.root={plan.root}"
     block("checked", {**plan.amounts(), "problems": 0, "next": next_command})
 

@@ -4,8 +4,9 @@ plan = plan_check(config)
 checked = check(config, plan, runner(config, plan))
 checked.problems, checked.lines()
 
-Shards are read from end to end, one picture at a time. This process needs some 80 bytes of memory for each
-sample, for sizes, labels and checksums; keys are read again when they are to be named.
+Shards are read from end to end, one picture at a time; one that is not on this machine is first copied to a
+temporary file. This process needs some 80 bytes of memory for each sample, for sizes, labels and checksums;
+keys are read again when they are to be named.
 """
 
 import hashlib
@@ -14,16 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from lib.cluster import connect, num_cpus, ray_map
-from lib.config.paths import input_path
+from lib.config.paths import data_location, is_uri
 from lib.config.schema import CheckConfig
 from lib.console import amount
+from lib.data import storage
 from lib.data.check_shard import Found, ShardTask, check_shard
 from lib.data.duplicates import find_duplicates, warnings
 from lib.data.index import SCHEMA, row_bytes
@@ -31,7 +32,7 @@ from lib.data.inventory import Inventory, table
 from lib.data.listing import read_keys, read_listing
 from lib.data.manifest import INDEX, MANIFEST, Manifest, digest_of, read_manifest
 from lib.data.problems import LISTED, Problems
-from lib.errors import UserError
+from lib.errors import MantaError, UserError
 
 # Runs a function on every task and returns the results in order: the built-in `map`, or Ray tasks.
 RunAll = Callable[[Callable[[ShardTask], Found], Iterable[ShardTask]], Iterable[Found]]
@@ -44,8 +45,13 @@ _SMALL_BYTES, _SMALL_DECODED_BYTES = 2e9, 300e6
 class CheckPlan:
     """What will be read."""
 
-    root: Path
+    root: str
     manifest: Manifest
+
+    @property
+    def where(self) -> str:
+        """The location, fit for a message."""
+        return storage.public(self.root)
 
     @property
     def num_shards(self) -> int:
@@ -60,7 +66,7 @@ class CheckPlan:
     def lines(self) -> list[str]:
         """Describe the job for a person."""
         amounts = self.amounts()
-        return [f"dataset   {self.root}", f"images    {amounts['images']}", f"shards    {amounts['shards']}"]
+        return [f"dataset   {self.where}", f"images    {amounts['images']}", f"shards    {amounts['shards']}"]
 
     def amounts(self) -> dict[str, str]:
         """Return images and shards, as the manifest says, for the closing block."""
@@ -90,12 +96,14 @@ class Checked:
 
 
 def plan_check(config: CheckConfig) -> CheckPlan:
-    """Read the manifest; raises `UserError` if the place is no dataset."""
-    root = input_path(config.root)
-    manifest = read_manifest(str(root))
-    if not manifest.splits:
-        raise UserError(f"{root} has no splits, so there is nothing to check", "pack the dataset again")
-    return CheckPlan(root, manifest)
+    """Read the manifest.
+
+    Raises `UserError` if the place is no dataset or may not be read, `RunError` if a server does not deliver.
+    """
+    plan = CheckPlan(root := data_location(config.root, "root"), read_manifest(root))
+    if not plan.manifest.splits:
+        raise UserError(f"{plan.where} has no splits, so there is nothing to check", "pack the dataset again")
+    return plan
 
 
 def runner(config: CheckConfig, plan: CheckPlan) -> RunAll:
@@ -125,7 +133,7 @@ def check(config: CheckConfig, plan: CheckPlan, run: RunAll) -> Checked:
         inventories[found.split].formats += found.formats
         hashes[found.split].append(found.key_hashes)
     for split, parts in hashes.items():
-        _check_keys(plan.root / split / INDEX, split, parts, problems)
+        _check_keys(plan.root, split, parts, problems)
     duplicates = find_duplicates({name: inventory.contents() for name, inventory in inventories.items()})
     keys = partial(_keys, plan.root)
     description = table(inventories, plan.manifest.classes)
@@ -156,40 +164,45 @@ def _tasks(plan: CheckPlan, inventories: dict[str, Inventory], problems: Problem
             if rows is not None:
                 inventories[name].add(rows)
                 chosen.update(row_bytes(rows))
-            location = plan.root / shard.path
+            location = storage.join(plan.root, shard.path)
             # Shards of somebody else may hold more than was taken from them.
-            is_whole = listed[shard.path] == 1 and not Path(shard.path).is_absolute()
+            is_own = not is_uri(shard.path) and not shard.path.startswith("/")
+            is_whole = is_own and listed[shard.path] == 1
             yield ShardTask(name, shard, location, rows, is_whole, is_first=shard.path not in seen)
             seen.add(shard.path)
         if split.rows_sha256 not in (None, chosen.hexdigest()):
             problems.add("damaged indexes", f"{name}/{INDEX}: dataset.json was made for other rows or labels")
 
 
-def _rows(root: Path, split: str, num_shards: int, problems: Problems) -> Iterator[pa.Table | None]:
+def _rows(root: str, split: str, num_shards: int, problems: Problems) -> Iterator[pa.Table | None]:
     """Yield the rows of each shard; None for all that follow a damage of the index, which is reported."""
     number = 0
     try:
-        for listed, rows in read_listing(root / split / INDEX):
+        for listed, rows in read_listing(_index(root, split)):
             if listed >= num_shards:
                 raise UserError(f"it lists shard {listed}, the split has {num_shards}")
             yield from repeat(SCHEMA.empty_table(), listed - number)
             yield rows
             number = listed + 1
         yield from repeat(SCHEMA.empty_table(), num_shards - number)
-    except UserError as error:
+    except MantaError as error:
         problems.add("damaged indexes", f"{split}/{INDEX}: {error.problem}")
         yield from repeat(None, num_shards - number)
 
 
-def _check_keys(index: Path, split: str, hashes: list[NDArray[np.uint64]], problems: Problems) -> None:
+def _check_keys(root: str, split: str, hashes: list[NDArray[np.uint64]], problems: Problems) -> None:
     """Report every sample whose key an earlier one of the split has."""
     columns = np.concatenate([np.empty(0, np.uint64), *hashes])
     order = np.argsort(columns, kind="stable")
     again = np.sort(order[1:][columns[order][1:] == columns[order][:-1]]).tolist()
-    texts = [f"{split}: {key}" for key in read_keys(index, again[:LISTED])] if again else []
+    texts = [f"{split}: {key}" for key in _keys(root, split, again[:LISTED])] if again else []
     for number in range(len(again)):
         problems.add("keys that occur twice", texts[min(number, LISTED - 1)])
 
 
-def _keys(root: Path, split: str, ids: Sequence[int]) -> list[str]:
-    return read_keys(root / split / INDEX, ids)
+def _keys(root: str, split: str, ids: Sequence[int]) -> list[str]:
+    return read_keys(_index(root, split), ids)
+
+
+def _index(root: str, split: str) -> str | pa.NativeFile:
+    return storage.open_random(storage.join(root, f"{split}/{INDEX}"))

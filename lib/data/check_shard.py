@@ -19,14 +19,14 @@ import pyarrow as pa
 import xxhash
 from numpy.typing import NDArray
 
+from lib.data.foreign import PICTURES
 from lib.data.index import LABEL_EXTENSION, checksum
 from lib.data.manifest import Shard
 from lib.data.problems import Problems
+from lib.data.storage import local_copy, public
 from lib.data.tar import DamagedTar, read_member, scan
+from lib.errors import MantaError
 from lib.images.decode import ImageError, decode, open_image
-
-# What a sample may have as its picture.
-PICTURES = ("jpg", "jpeg", "png", "webp")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ShardTask:
 
     split: str
     shard: Shard
-    location: Path
+    location: str
     rows: pa.Table | None
     is_whole: bool
     """Every sample of the tar must be in the index; not so where splits share a shard."""
@@ -64,80 +64,84 @@ class Member(NamedTuple):
 def check_shard(task: ShardTask, *, num_classes: int, max_pixels: int, full_decode: bool) -> Found:
     """Check a shard; with `full_decode`, every picture is decoded as well."""
     found = Found(task.split)
-    name, add = task.shard.path, found.problems.add
     rows = [] if task.rows is None else task.rows.to_pylist()
+    name, add = public(task.shard.path), found.problems.add
     if task.rows is not None and len(rows) != task.shard.num_samples:
         problem = f"dataset.json says {task.shard.num_samples:,}, the index lists {len(rows):,}"
         add("numbers of samples that differ", f"{name}: {problem}")
+    for row in rows:
+        if not 0 <= row["label"] < num_classes:
+            add("labels out of range", f"{name}: {row['key']}: {row['label']} of {num_classes} classes")
     try:
-        descriptor = os.open(task.location, os.O_RDONLY)
+        with local_copy(task.location) as path:
+            if task.is_first:
+                _check_file(name, path, task.shard, found.problems)
+            _check_pictures(name, path, rows, max_pixels, full_decode, found)
+            _check_members(name, path, task, rows, found.problems)
     except OSError as error:
         add("shards that cannot be read", f"{name}: {error.strerror}")
-        return found
-    try:
-        if task.is_first:
-            _check_file(task, found.problems)
-        for row in rows:
-            where = f"{name}: {row['key']}"
-            if not 0 <= row["label"] < num_classes:
-                add("labels out of range", f"{where}: {row['label']} of {num_classes} classes")
-            data = os.pread(descriptor, row["size_bytes"], row["offset"])
-            if len(data) != row["size_bytes"] or checksum(data) != row["checksum"]:
-                add("pictures whose bytes have changed", where)
-                continue
-            try:
-                _check_picture(row, data, max_pixels, full_decode, found)
-            except ImageError as error:
-                add("pictures that cannot be used", f"{where}: {error.problem}")
-    finally:
-        os.close(descriptor)
-    try:
-        members, repeated = _members(task.location)
-    except DamagedTar as error:
-        add("damaged tars", f"{name}: {error.reason}")
-    else:
-        if task.rows is not None:
-            _compare(task, rows, members, found.problems)
-        if task.is_whole:
-            for twice in repeated:
-                add("pictures that the index does not list", f"{name}: {twice}, a second time")
+    except MantaError as error:
+        add("shards that cannot be read", f"{name}: {error.problem}")
     # A key names a sample within the shards of its writer; two shards of somebody else may use it each.
     space = "" if task.is_whole else f"{task.location}/"
     hashes = [xxhash.xxh3_64_intdigest(f"{space}{row['key']}".encode()) for row in rows]
     return Found(task.split, found.problems, found.formats, np.array(hashes, np.uint64))
 
 
-def _check_file(task: ShardTask, problems: Problems) -> None:
-    size = task.location.stat().st_size
-    if size != task.shard.size_bytes:
-        problem = f"{size:,} bytes, dataset.json says {task.shard.size_bytes:,}"
-        problems.add("shards of another size", f"{task.shard.path}: {problem}")
+def _check_file(name: str, path: Path, shard: Shard, problems: Problems) -> None:
+    size = path.stat().st_size
+    if size != shard.size_bytes:
+        problem = f"{size:,} bytes, dataset.json says {shard.size_bytes:,}"
+        problems.add("shards of another size", f"{name}: {problem}")
         return
-    with task.location.open("rb") as stream:
+    with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if digest != task.shard.sha256:
-        problem = f"sha256 {digest[:12]}…, dataset.json says {task.shard.sha256[:12]}…"
-        problems.add("shards whose bytes have changed", f"{task.shard.path}: {problem}")
+    if digest != shard.sha256:
+        problem = f"sha256 {digest[:12]}…, dataset.json says {shard.sha256[:12]}…"
+        problems.add("shards whose bytes have changed", f"{name}: {problem}")
+
+
+def _check_pictures(
+    name: str, path: Path, rows: list[dict[str, Any]], max_pixels: int, full_decode: bool, found: Found
+) -> None:
+    """Read each picture where the index has it."""
+    with path.open("rb") as file:
+        for row in rows:
+            where = f"{name}: {row['key']}"
+            data = os.pread(file.fileno(), row["size_bytes"], row["offset"])
+            if len(data) != row["size_bytes"] or checksum(data) != row["checksum"]:
+                found.problems.add("pictures whose bytes have changed", where)
+                continue
+            try:
+                _check_picture(where, row, data, max_pixels, full_decode, found)
+            except ImageError as error:
+                found.problems.add("pictures that cannot be used", f"{where}: {error.problem}")
 
 
 def _check_picture(
-    row: dict[str, Any], data: bytes, max_pixels: int, full_decode: bool, found: Found
+    where: str, row: dict[str, Any], data: bytes, max_pixels: int, full_decode: bool, found: Found
 ) -> None:
     image = open_image(data, max_pixels)
     found.formats[image.format or "?"] += 1
     if image.size != (row["width"], row["height"]):
         width, height = image.size
         problem = f"{width} x {height}, the index says {row['width']} x {row['height']}"
-        found.problems.add("picture sizes that differ", f"{row['key']}: {problem}")
+        found.problems.add("picture sizes that differ", f"{where}: {problem}")
     if full_decode:
         decode(data, 3, max_pixels)
 
 
-def _compare(
-    task: ShardTask, rows: list[dict[str, Any]], members: dict[int, Member], problems: Problems
+def _check_members(
+    name: str, path: Path, task: ShardTask, rows: list[dict[str, Any]], problems: Problems
 ) -> None:
     """Hold the rows of the index against the members of the tar, which are known by their offsets."""
-    name = task.shard.path
+    try:
+        members, repeated = _members(path)
+    except DamagedTar as error:
+        problems.add("damaged tars", f"{name}: {error.reason}")
+        return
+    if task.rows is None:
+        return
     for row in rows:
         member = members.pop(row["offset"], None)
         where = f"{name}: {row['key']}"
@@ -152,6 +156,8 @@ def _compare(
     if task.is_whole:
         for member in members.values():
             problems.add("pictures that the index does not list", f"{name}: {member.key}")
+        for twice in repeated:
+            problems.add("pictures that the index does not list", f"{name}: {twice}, a second time")
 
 
 def _members(path: Path) -> tuple[dict[int, Member], list[str]]:

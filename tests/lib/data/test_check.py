@@ -7,12 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lib.config.schema import CheckConfig
+from lib.config.schema import CheckConfig, PackConfig
 from lib.data.check import Checked, check, plan_check, runner
 from lib.data.index import SCHEMA
 from lib.data.manifest import Manifest, Split
+from lib.data.pack import pack, plan_pack
 from lib.errors import UserError
 from tests.lib.data.handmade import Sample, edit_manifest, entry, refresh, write_dataset, write_manifest
+from tests.lib.data.servers import files_of, serve
 
 Picture = Callable[..., bytes]
 
@@ -26,12 +28,12 @@ NOT_LISTED = "pictures that the index does not list"
 UNUSABLE = "pictures that cannot be used"
 
 
-def _check(root: Path, **config: object) -> Checked:
+def _check(root: Path | str, **config: object) -> Checked:
     values = CheckConfig.model_validate({"root": str(root), **config})
     return check(values, plan_check(values), map)
 
 
-def _found(root: Path, **config: object) -> dict[str, int]:
+def _found(root: Path | str, **config: object) -> dict[str, int]:
     return _check(root, **config).problems.counts()
 
 
@@ -443,3 +445,39 @@ def test_a_long_index(tmp_path: Path, picture: Picture) -> None:
     checked = _check(write_dataset(tmp_path / "d", {"train": shards}))
     assert checked.problems.counts() == {}
     assert checked.warnings[0].startswith("warning: 1 picture is more than once in a split (20,000 images")
+
+
+# Elsewhere
+
+
+@pytest.mark.integration
+def test_a_remote_dataset(sound: Path) -> None:
+    _edit_bytes(_shard(sound), _offset(sound, 2) + 20, b"\xff\xff")
+    _shard(sound, 1).unlink()
+    with serve(files_of(sound)) as server:
+        remote = _check(server.url)
+    local = _check(sound)
+    assert remote.problems.counts() == local.problems.counts()
+    assert remote.description == local.description
+    assert "  train/train-000000.tar: k/02" in remote.problems.lines()
+    assert any(line.startswith("  train/train-000001.tar: ") for line in remote.problems.lines())
+
+
+@pytest.mark.integration
+def test_a_remote_dataset_without_an_index(sound: Path) -> None:
+    (sound / "train/index.parquet").unlink()
+    with serve(files_of(sound)) as server:
+        assert _found(server.url) == {DAMAGED_INDEX: 1}
+
+
+def test_shards_indexed_in_place(sound: Path, tmp_path: Path) -> None:
+    # Names that are no split: the splits are drawn, and share the shards.
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for number, path in enumerate(sorted(sound.rglob("*.tar"))):
+        shutil.copy(path, parts / f"{number}.tar")
+    config = PackConfig(source=f"shards:{parts}/*.tar", out=str(tmp_path / "indexed"))
+    root = pack(config, plan_pack(config), map).root
+    assert _found(root) == {}
+    _edit_bytes(parts / "0.tar", _offset(sound, 2) + 20, b"\xff\xff")
+    assert _found(root) == {CHANGED_FILE: 1, CHANGED_PICTURE: 1}

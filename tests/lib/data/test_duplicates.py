@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.data.duplicates import Contents, Duplicates, Place, find_duplicates, warnings
@@ -48,6 +48,7 @@ def test_in_several_splits_and_under_several_labels() -> None:
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 2), st.integers(0, 1)), max_size=12)
 
 
+@settings(deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=3))
 def test_as_counted_one_by_one(parts: list[Rows]) -> None:
     splits = {f"s{n}": rows for n, rows in enumerate(parts)}
