@@ -95,7 +95,7 @@ def test_every_mistake_is_reported_at_once(job: Run, digits: Path) -> None:
         (["run.resume=lost"], "there is no such run"),
         (["train.batch_size=1", "run.num_workers=2"], "each worker needs an image per step"),
         (["run.use_gpu=true"], "no GPU"),
-        (["run.storage=s3://bucket/runs"], "s3:// is not supported yet"),
+        (["run.storage=s3://bucket/runs"], "only datasets are read from a URI"),
         (["run.storage=other.pth"], "cannot create the folder"),
         (["optim.warmup_epochs=3"], "leaves nothing"),
     ],
