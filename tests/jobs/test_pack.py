@@ -86,7 +86,7 @@ def test_unreadable_images_are_named(job: Run, photos: Path, tmp_path: Path) -> 
 
 def test_resizing_says_what_it_saved(job: Run, photos: Path) -> None:
     ended = job("pack", f"source=imagefolder:{photos}", "out=dataset", "resize=64")
-    assert re.search(r"  resized  24 of 24 images; \d+ kB -> \d+ kB \(\d+ %\)\n", ended.out)
+    assert re.search(r"  resized  24 of 24 images; 1\.4 MB -> \d+ kB \(\d+ %\)\n", ended.out)
 
 
 # Check

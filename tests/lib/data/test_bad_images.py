@@ -72,7 +72,7 @@ def pack_one(pack_up: PackUp, folder: Folder, picture: Picture) -> Callable[...,
             (line,) = map(json.loads, lines)
             assert line["key"] == f"a/{Path(name).stem}"
             return b"", line["reason"]
-        samples = open_dataset(packed.root).samples("train")
+        samples = open_dataset(str(packed.root)).samples("train")
         keys = samples.keys(range(len(samples)))
         stored = samples.read(keys.index(f"a/{Path(name).stem}"))
         samples.close()

@@ -165,7 +165,7 @@ def tars(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[int]], Samp
         splits = {"train": Split(num_samples=sum(counts), shards=shards)}
         manifest = Manifest(classes=classes, splits=splits, source="test", digest=digest_of(classes, splits))
         (root / MANIFEST).write_text(manifest.model_dump_json())
-        return open_dataset(root).samples("train")
+        return open_dataset(str(root)).samples("train")
 
     return write
 

@@ -161,7 +161,7 @@ def damaged(digits: Path, tmp_path: Path) -> tuple[Path, list[str]]:
 
 
 def plan_samples(root: Path) -> Samples:
-    return open_dataset(root).samples("train")
+    return open_dataset(str(root)).samples("train")
 
 
 def test_bad_samples_are_replaced_and_listed(
