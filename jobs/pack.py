@@ -2,7 +2,7 @@
 
 python jobs/pack.py source=imagefolder:photos out=runs/datasets/photos
 python jobs/pack.py source=csv:labels.csv csv.label_column=species out=runs/datasets/birds resize=256
-python jobs/pack.py source=shards:imagenet-train-{000000..000146}.tar out=runs/datasets/imagenet
+python jobs/pack.py 'source=shards:imagenet-train-{000000..000146}.tar' out=runs/datasets/imagenet
 python jobs/pack.py check runs/datasets/photos
 """
 

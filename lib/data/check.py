@@ -8,6 +8,7 @@ Shards are read from end to end, one picture at a time. This process needs some 
 sample, for sizes, labels and checksums; keys are read again when they are to be named.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from lib.config.schema import CheckConfig
 from lib.console import amount
 from lib.data.check_shard import Found, ShardTask, check_shard
 from lib.data.duplicates import find_duplicates, warnings
-from lib.data.index import SCHEMA
+from lib.data.index import SCHEMA, row_bytes
 from lib.data.inventory import Inventory, table
 from lib.data.listing import read_keys, read_listing
 from lib.data.manifest import INDEX, MANIFEST, Manifest, digest_of, read_manifest
@@ -149,15 +150,19 @@ def _tasks(plan: CheckPlan, inventories: dict[str, Inventory], problems: Problem
     listed = Counter(shard.path for split in splits.values() for shard in split.shards)
     seen = set[str]()
     for name, split in splits.items():
+        chosen = hashlib.sha256()
         rows_of_shards = _rows(plan.root, name, len(split.shards), problems)
         for shard, rows in zip(split.shards, rows_of_shards, strict=True):
             if rows is not None:
                 inventories[name].add(rows)
+                chosen.update(row_bytes(rows))
             location = plan.root / shard.path
             # Shards of somebody else may hold more than was taken from them.
             is_whole = listed[shard.path] == 1 and not Path(shard.path).is_absolute()
             yield ShardTask(name, shard, location, rows, is_whole, is_first=shard.path not in seen)
             seen.add(shard.path)
+        if split.rows_sha256 not in (None, chosen.hexdigest()):
+            problems.add("damaged indexes", f"{name}/{INDEX}: dataset.json was made for other rows or labels")
 
 
 def _rows(root: Path, split: str, num_shards: int, problems: Problems) -> Iterator[pa.Table | None]:

@@ -69,6 +69,12 @@ def checksum(data: bytes) -> int:
     return xxhash.xxh3_64_intdigest(data)
 
 
+def row_bytes(rows: pa.Table) -> bytes:
+    """Return shard, offset and label of rows of `SCHEMA`: the matter of `Split.rows_sha256`."""
+    columns = [rows[name].to_numpy() for name in ("shard", "offset", "label")]
+    return np.stack(columns, axis=1).astype("<i8").tobytes()
+
+
 class IndexWriter:
     """Writes an index shard by shard; holds no more than one row group.
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from lib.config.paths import data_location, input_path, is_uri
 from lib.config.schema import PackConfig, SplitSection
-from lib.console import say
+from lib.console import amount, say
 from lib.data.classes import find_classes, read_classes
 from lib.data.foreign import LABELS, PICTURES, ForeignShard, read_shard
-from lib.data.index import SCHEMA, IndexWriter
+from lib.data.index import SCHEMA, IndexWriter, row_bytes
 from lib.data.manifest import INDEX, Shard, Split
 from lib.data.packed import Bad, Content, RunAll, check_bad
 from lib.data.sources import SPLIT_NAMES
@@ -141,8 +141,9 @@ def index_in_place(config: PackConfig, plan: ForeignPlan, folder: Path, run: Run
         say(line)
     bad = [item for shard in found for item in shard.bad]
     total = len(bad) + sum(len(shard.samples) for shard in found)
-    # Before classes are looked for: where no label can be read there are none to find.
-    check_bad(bad, total, config.max_bad_fraction)
+    if plan.classes is None:
+        # They are found in what is left: not if too much is missing.
+        check_bad(bad, total, config.max_bad_fraction)
     labelled = label_samples(found, plan.classes)
     bad += labelled.bad
     check_bad(bad, total, config.max_bad_fraction)
@@ -154,10 +155,9 @@ def refuse_damaged(shards: Sequence[ForeignShard]) -> None:
     """Raise `UserError` with all shards that cannot be used."""
     damaged = [f"{public(shard.location)}: {shard.damage}" for shard in shards if shard.damage is not None]
     if damaged:
-        are = "shard cannot" if len(damaged) == 1 else "shards cannot"
         listed = damaged[:10] + ["…"] * (len(damaged) > 10)
         todo = "fetch or write them anew, or leave them out of source="
-        raise UserError(f"{len(damaged)} of {len(shards)} {are} be used", "\n".join([*listed, todo]))
+        raise UserError(f"{len(damaged)} of {len(shards)} shards cannot be used", "\n".join([*listed, todo]))
 
 
 def without_end(shards: Sequence[ForeignShard]) -> list[str]:
@@ -198,10 +198,16 @@ def label_samples(shards: Sequence[ForeignShard], given: list[str] | None) -> La
 
 
 def write_splits(folder: Path, plan: ForeignPlan, labelled: Labelled, seed: int) -> dict[str, Split]:
-    """Write SPLIT/index.parquet of each split below a folder; ids are in the order of the shards and tars."""
+    """Write SPLIT/index.parquet of each split below a folder; ids are in the order of the shards and tars.
+
+    Raises `UserError` if a split that shards are called by has no sample, or a class has too few.
+    """
     labels = np.concatenate(labelled.labels)
     counts = [len(part) for part in labelled.labels]
     given = [split for split, count in zip(plan.splits, counts, strict=True) for _ in range(count)]
+    empty = sorted(str(name) for name in set(plan.splits) - set(given))
+    if empty:
+        raise UserError(f"no usable images are left in split {empty[0]}", "leave its shards out of source=")
     names = np.array(assign_splits(labelled.classes, labels.tolist(), given, plan.shares, seed))
     ends = np.cumsum(counts)
     splits = {}
@@ -210,8 +216,6 @@ def write_splits(folder: Path, plan: ForeignPlan, labelled: Labelled, seed: int)
         if any(mask.any() for mask in masks):
             (folder / name).mkdir()
             splits[name] = _write_split(folder / name / INDEX, labelled, masks)
-        elif name in plan.splits:
-            raise UserError(f"no usable images are left in split {name}", "leave its shards out of source=")
     return splits
 
 
@@ -226,8 +230,9 @@ def _write_split(path: Path, labelled: Labelled, masks: list[NDArray[np.bool_]])
             numbers = np.full(len(labels), len(shards), dtype=np.int32)
             samples = shard.samples.filter(pa.array(mask))
             columns = {name: samples[name] for name in SCHEMA.names if name in samples.column_names}
-            writer.append(pa.table({**columns, "shard": numbers, "label": labels}).select(SCHEMA.names))
-            rows.update(np.stack([numbers, labels, samples["offset"].to_numpy()]).astype("<i8").tobytes())
+            table = pa.table({**columns, "shard": numbers, "label": labels}).select(SCHEMA.names)
+            writer.append(table)
+            rows.update(row_bytes(table))
             shards.append(
                 Shard(
                     path=shard.location,
@@ -251,4 +256,4 @@ def _glob(pattern: str) -> list[str]:
 
 
 def _amount(sizes: Sequence[int]) -> str:
-    return f"{len(sizes):,} shard{'s' * (len(sizes) > 1)}, {sum(sizes) / 1e6:,.1f} MB"
+    return f"{len(sizes):,} shard{'s' * (len(sizes) > 1)}, {amount(sum(sizes))}"

@@ -39,7 +39,8 @@ class Split(BaseModel):
     num_samples: int
     shards: list[Shard]
     rows_sha256: str | None = None
-    """Checksum of the index where the shards alone do not say which samples are meant, and their labels."""
+    """Checksum of shard, offset and label of each sample (`index.row_bytes`), where the shards are somebody
+    else's and do not say which samples are meant, nor which class a label is."""
 
     @property
     def counts(self) -> list[int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.conftest import Run
+from tests.lib.data.tars import write_tar
 
 
 def test_packing_ends_with_the_next_command(job: Run, photos: Path, tmp_path: Path) -> None:
@@ -87,6 +88,80 @@ def test_unreadable_images_are_named(job: Run, photos: Path, tmp_path: Path) -> 
 def test_resizing_says_what_it_saved(job: Run, photos: Path) -> None:
     ended = job("pack", f"source=imagefolder:{photos}", "out=dataset", "resize=64")
     assert re.search(r"  resized  24 of 24 images; 1\.\d MB -> \d+ kB \(\d+ %\)\n", ended.out)
+
+
+# Shards of somebody else
+
+
+@pytest.fixture
+def shards(tmp_path: Path, photos: Path) -> Path:
+    """The photos in two shards, with the names of their classes."""
+    pictures = sorted(photos.rglob("*.jpg"))
+    for number in range(2):
+        files = []
+        for n, path in enumerate(pictures[number::2]):
+            files += [(f"{n:03d}.jpg", path.read_bytes()), (f"{n:03d}.txt", path.parent.name.encode())]
+        write_tar(tmp_path / f"theirs/s-{number}.tar", files)
+    return tmp_path / "theirs"
+
+
+def test_shards_are_indexed_in_place(job: Run, shards: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in shards.iterdir()}
+    ended = job("pack", "source=shards:theirs/s-{0..1}.tar", "out=dataset")
+    assert ended.code == 0
+    assert "2 shards" in ended.out
+    assert ended.out.endswith(f"python jobs/finetune.py data.root={tmp_path / 'dataset'}\n")
+    manifest = json.loads((tmp_path / "dataset/dataset.json").read_text())
+    assert manifest["classes"] == ["disc", "stripes"]
+    assert {name: split["num_samples"] for name, split in manifest["splits"].items()} == {
+        "train": 20,
+        "val": 2,
+        "test": 2,
+    }
+    assert not list((tmp_path / "dataset").rglob("*.tar"))
+    assert {path: path.read_bytes() for path in shards.iterdir()} == before
+
+
+def test_a_dry_run_shows_the_shards(job: Run, shards: Path, tmp_path: Path) -> None:
+    ended = job("pack", f"source=shards:{shards}/*.tar", "out=dataset", "--dry-run")
+    assert ended.code == 0
+    assert "2 shards, " in ended.out
+    assert "drawn     val 10 %, test 10 % of each class of train" in ended.out
+    assert not (tmp_path / "dataset").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["source=shards:theirs/x-*.tar"], "no such shards"),
+        (["source=shards:theirs/*.tar", "resize=64"], "resize cannot be used with source=shards:"),
+        (["source=shards:theirs/*.tar", "shard_size_mb=1"], "shard_size_mb cannot be used"),
+        (["source=shards:theirs/*.tar", "shards.label=text"], "must be one of auto, cls, txt, json"),
+        (["source=shards:theirs/*.tar", "shards.label=cls"], "no label: it has jpg, txt and no cls"),
+        (["source=shards:theirs/*.tar", "shards.classes=nowhere"], "no such file"),
+        (["source=digits", "shards.label=txt"], "need source=shards:GLOB"),
+    ],
+)
+def test_what_cannot_be_indexed_is_a_sentence(
+    job: Run, shards: Path, tmp_path: Path, words: list[str], sentence: str
+) -> None:
+    ended = job("pack", *words, "out=dataset")
+    assert ended.code == 2
+    assert ended.err.startswith("error: ")
+    assert sentence in ended.err
+    assert "Traceback" not in ended.err
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_a_damaged_shard_is_named(job: Run, shards: Path) -> None:
+    content = bytearray((shards / "s-1.tar").read_bytes())
+    # The second header of the shard.
+    content[512 + -(-int(content[124:135], 8) // 512) * 512] ^= 1
+    (shards / "s-1.tar").write_bytes(content)
+    ended = job("pack", "source=shards:theirs/*.tar", "out=dataset")
+    assert ended.code == 2
+    assert "1 of 2 shards cannot be used" in ended.err
+    assert "s-1.tar: the header at byte" in ended.err
 
 
 # Check

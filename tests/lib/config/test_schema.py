@@ -55,6 +55,20 @@ def test_splits_must_leave_something_to_train_on() -> None:
         PackConfig.model_validate({"source": "digits", "out": "x", "split": {"val": 0.5, "test": 0.5}})
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"source": "shards:x", "resize": 64}, "resize cannot be used with source=shards:"),
+        ({"source": "shards:x", "shard_size_mb": 1}, "shard_size_mb cannot be used with source=shards:"),
+        ({"source": "digits", "shards": {"label": "txt"}}, "need source=shards:GLOB"),
+        ({"source": "digits", "shards": {"classes": "x"}}, "need source=shards:GLOB"),
+    ],
+)
+def test_options_that_a_source_cannot_honour(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        PackConfig.model_validate({"out": "x", **changes})
+
+
 def test_configuration_needs_no_torch() -> None:
     import subprocess
     import sys

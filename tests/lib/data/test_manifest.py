@@ -66,6 +66,15 @@ def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
     assert "jobs/pack.py" in caught.value.hint
 
 
+def test_the_digest_follows_the_rows_of_shards_in_place() -> None:
+    shard = Shard(path="/theirs/s.tar", num_samples=1, size_bytes=1, sha256="a")
+    chosen = [
+        digest_of(["x", "y"], {"train": Split(num_samples=1, shards=[shard], rows_sha256=rows)})
+        for rows in (None, "1", "2")
+    ]
+    assert len(set(chosen)) == 3
+
+
 def test_the_digest_follows_the_content() -> None:
     def shard(sha256: str) -> Shard:
         return Shard(path="p", num_samples=1, size_bytes=1, sha256=sha256)

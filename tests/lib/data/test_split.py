@@ -73,6 +73,11 @@ def test_a_class_with_too_few_images() -> None:
     assert "split.test=0" in caught.value.hint
 
 
+def test_classes_without_images_are_passed_over() -> None:
+    splits = assign_splits(["a", "b", "c"], [2, 2, 2, 2], [None] * 4, SplitSection(val=0.2, test=0), seed=0)
+    assert Counter(splits) == {"train": 3, "val": 1}
+
+
 def test_a_source_without_a_train_part() -> None:
     with pytest.raises(UserError, match="at least 1 image, for train"):
         _assign(_source({"a": 2}, {0: "val", 1: "test"}), SplitSection(), seed=0)
