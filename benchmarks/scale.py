@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def measure_loading(folder: Path, settings: Settings) -> tuple[dict[int, Figures], dict[int, Figures]]:
-    """Return what the loader does, and what a fresh process needs for its first batch, by number of shards."""
+    """Return what the loader does, and what a fresh process needs for its first batch, by shards."""
     threads = settings.threads or len(os.sched_getaffinity(0))
     roots = {shards: folder / str(shards) for shards in settings.shards}
     for shards, root in roots.items():

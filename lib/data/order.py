@@ -94,7 +94,8 @@ class EpochOrder:
         # Position p of the epoch, before it is shuffled, is sample p - start + first_id of its shard.
         moved = np.repeat(self._first_id[shards] - (ends - sizes), sizes)
         order = permutation(len(moved), mix(self._key, first, 1))
-        return first + order + moved[order]
+        ids: Ids = first + order + moved[order]
+        return ids
 
 
 def num_steps(num_samples: int, batch_size: int) -> int:
