@@ -134,7 +134,7 @@ def _is_later(state: RunState, seen: tuple[int, int]) -> bool:
 
 def test_two_workers_then_one_then_two_within_an_epoch(words: list[str], home: Path, digits: Path) -> None:
     run, last = home / "runs/run", 0
-    names: list[str] = [*words, "run.name=run"]
+    names = [*words, "train.batch_size=16", "run.name=run"]
     for workers in (2, 1):
         job = start_job(FINETUNE, [*names, f"run.num_workers={workers}"], home)
         wait_for_state(run / "state", _is_within(epoch=0, after_step=last))
