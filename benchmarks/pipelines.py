@@ -51,7 +51,7 @@ def manta(corpus: Corpus, batch_size: int, workers: int, *, resized: bool = Fals
     from lib.images.augment import train_transform
     from lib.images.preprocess import normalise
 
-    samples = open_dataset(corpus.resized if resized else corpus.packed).samples("train")
+    samples = open_dataset(str(corpus.resized if resized else corpus.packed)).samples("train")
     transform = train_transform("standard", SPEC, scale=SCALE)
     loader = Loader(samples, transform, (3, 224, 224), threads=workers)
     epochs = iter(range(1_000_000))

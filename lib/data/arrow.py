@@ -8,6 +8,7 @@ come from where the AWS, Google and Azure tools take them.
 """
 
 import os
+import re
 from collections import OrderedDict
 from functools import lru_cache
 from threading import Lock
@@ -23,6 +24,7 @@ from lib.data.retry import Transient
 from lib.errors import RunError, UserError
 
 _S3_OPTIONS = ("region", "endpoint_override", "scheme", "anonymous")
+_MISSING = ("NO_SUCH_BUCKET", "NoSuchBucket", "' not found")
 # Open files: each knows its size, so that reading again is one request, and holds no connection.
 _MAX_OPEN = 512
 _REFUSALS = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_SIGNATURE",
@@ -174,17 +176,17 @@ def _from_uri(uri: str) -> tuple[fs.FileSystem, str]:
 def _explained(uri: str, error: Exception) -> Exception:
     """Tell what no repetition mends from what may pass."""
     where, text = public(uri), str(error)
-    if isinstance(error, FileNotFoundError) or "NO_SUCH_BUCKET" in text or "NoSuchBucket" in text:
+    if isinstance(error, FileNotFoundError) or any(word in text for word in _MISSING):
         return NotFound(f"{where} does not exist", "check the address")
     if isinstance(error, PermissionError) or any(word in text for word in _REFUSALS):
         hint = "check the credentials; for a public bucket on S3, add ?anonymous=true"
         return UserError(f"{where} may not be read", hint)
     if isinstance(error, pa.ArrowInvalid | pa.ArrowNotImplementedError):
-        # Its own address, which it repeats, may hold secrets.
-        return UserError(f"{where} cannot be read: {text.partition('://')[0]}", "is the address right?")
+        return UserError(f"{where} cannot be read: {_shortened(text)}", "is the address right?")
     return Transient(_shortened(text))
 
 
 def _shortened(text: str) -> str:
-    """Leave out what an error of a store repeats: the key, the address, its identifiers."""
-    return text.partition(" Detail:")[0].rpartition(": AWS Error")[2].strip() or "the store does not answer"
+    """Leave out what a message repeats: the key, its identifiers, the address, which may hold secrets."""
+    text = text.partition(" Detail:")[0].rpartition(": AWS Error")[2].strip()
+    return re.sub(r"\S*://\S*", "…", text) or "the store does not answer"

@@ -26,7 +26,8 @@ from lib.errors import RunError, UserError
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 20.0
 
-_CONNECTIONS_PER_HOST = 16
+# More than threads that read; urllib3 warns of each connection that it cannot keep.
+_CONNECTIONS_PER_HOST = 64
 _MOST_REDIRECTS = 5
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 _RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
@@ -120,8 +121,8 @@ def _request(uri: str, headers: dict[str, str]) -> Iterator[urllib3.BaseHTTPResp
             finally:
                 # A connection with an unread rest is of no use; one that was read to its end is back already.
                 response.close()
-    except LocationParseError as error:
-        raise UserError(f"{public(uri)} is not an address: {error}") from None
+    except (LocationParseError, ValueError):
+        raise UserError(f"{public(here)} is not an address", "expected http://HOST/PATH") from None
     except SSLError as error:
         raise UserError(f"{public(here)}: {_reason(error)}", "is its certificate trusted here?") from None
     except (HTTPError, OSError) as error:

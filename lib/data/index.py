@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -182,7 +182,7 @@ class Index:
         for group, places, inside in self._by_group(ids):
             with self._lock:
                 column = self._decode(group, ["key"])["key"]
-            keys[places] = column.take(pa.array(inside)).to_pylist()
+            keys[places] = [column[row].as_py() for row in inside.tolist()]
         return list(keys)
 
     def labels(self) -> NDArray[np.int32]:
@@ -193,7 +193,7 @@ class Index:
         labels = np.empty(len(self), dtype=np.int32)
         for group, (start, stop) in enumerate(zip(self._bounds[:-1], self._bounds[1:], strict=True)):
             with self._lock:
-                labels[start:stop] = self._decode(group, ["label"])["label"].to_numpy()
+                _fill(labels[start:stop], self._decode(group, ["label"])["label"])
         return labels
 
     def close(self) -> None:
@@ -221,7 +221,7 @@ class Index:
             table = self._decode(group, _NUMBERS)
             records = np.empty(len(table), dtype=_RECORD)
             for name in _NUMBERS:
-                records[name] = table[name].to_numpy()
+                _fill(records[name], table[name])
             if not np.array_equal(records["shard"], self._shards_of(group)):
                 raise RunError(f"the index {self._where} does not belong to these shards", _HINT)
             while self._kept and self._kept_rows + len(records) > _KEPT_ROWS:
@@ -246,6 +246,14 @@ class Index:
         first, last = np.searchsorted(self._shard_ends, [start, stop - 1], side="right")
         ends = np.minimum(self._shard_ends[first : last + 1], stop)
         return np.repeat(np.arange(first, last + 1, dtype=np.int32), np.diff(ends, prepend=start))
+
+
+def _fill(target: NDArray[Any], column: pa.ChunkedArray) -> None:
+    """Copy a column into an array; not by its `to_numpy`, which would import pandas, if that is installed."""
+    start = 0
+    for chunk in column.chunks:
+        target[start : start + len(chunk)] = np.from_dlpack(chunk)
+        start += len(chunk)
 
 
 def open_index(source: str | Path | pa.NativeFile, counts: Sequence[int], *, where: str) -> Index:

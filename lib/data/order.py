@@ -26,10 +26,14 @@ _MASK = (1 << 64) - 1
 
 def mix(*numbers: int) -> int:
     """Hash integers to 63 bits, for seeds that do not resemble each other."""
-    state = np.zeros(1, dtype=np.uint64)
+    state = 0
     for number in numbers:
-        state = _splitmix64(state ^ np.uint64(number & _MASK))
-    return int(state[0] >> np.uint64(1))
+        # As _splitmix64, in Python's integers: a tenth of the time for a single one.
+        state = ((state ^ (number & _MASK)) + 0x9E3779B97F4A7C15) & _MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+        state ^= state >> 31
+    return state >> 1
 
 
 def sample_seeds(ids: Ids, *numbers: int) -> list[int]:
@@ -86,10 +90,12 @@ class EpochOrder:
         # Empty shards at the start of a window also end at `first`.
         begin -= begin % self._window_shards
         shards = slice(begin, begin + self._window_shards)
-        ids = np.concatenate(
-            [np.arange(i, i + n) for i, n in zip(self._first_id[shards], self._sizes[shards], strict=True)]
-        )
-        return ids[permutation(len(ids), mix(self._key, first, 1))]
+        sizes, ends = self._sizes[shards], self._ends[shards]
+        # Position p of the epoch, before it is shuffled, is sample p - start + first_id of its shard.
+        moved = np.repeat(self._first_id[shards] - (ends - sizes), sizes)
+        order = permutation(len(moved), mix(self._key, first, 1))
+        ids: Ids = first + order + moved[order]
+        return ids
 
 
 def num_steps(num_samples: int, batch_size: int) -> int:

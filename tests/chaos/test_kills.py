@@ -134,11 +134,13 @@ def _is_later(state: RunState, seen: tuple[int, int]) -> bool:
 
 def test_two_workers_then_one_then_two_within_an_epoch(words: list[str], home: Path, digits: Path) -> None:
     run, last = home / "runs/run", 0
-    names: list[str] = [*words, "run.name=run"]
+    names = [*words, "train.batch_size=16", "run.name=run"]
     for workers in (2, 1):
         job = start_job(FINETUNE, [*names, f"run.num_workers={workers}"], home)
-        last = wait_for_state(run / "state", _is_within(epoch=0, after_step=last)).step
+        wait_for_state(run / "state", _is_within(epoch=0, after_step=last))
         _kill(job, home)
+        # It may have gone on for a few steps before it died.
+        last = wait_for_state(run / "state", _is_within(epoch=0)).step
         names = ["run.resume=run"]
     _finish(start_job(FINETUNE, ["run.resume=run", "run.num_workers=2"], home))
     _check_exactly_once(run, digits)

@@ -40,6 +40,7 @@ def test_freeze_strategies_are_those_of_the_models() -> None:
         ({"train": {"batch_size": 2}, "run": {"num_workers": 4}}, "each worker needs an image per step"),
         ({"data": {"root": "x", "sampling": "weighted"}}, "needs data.class_weights"),
         ({"data": {"root": "x", "class_weights": {"cat": 2}}}, "no effect without data.sampling=weighted"),
+        ({"data": {"root": "s3://b/x", "source": "digits"}}, "data.root is a URI; leave one out"),
         ({"run": {"name": "../up"}}, "cannot name a folder"),
         ({"run": {"name": ".hidden"}}, "cannot name a folder"),
     ],

@@ -81,6 +81,11 @@ def test_the_order_is_pinned() -> None:
     assert permutation(8, 3).tolist() == [0, 6, 4, 7, 2, 1, 5, 3]
 
 
+def test_a_single_number_is_mixed_as_an_array_of_them() -> None:
+    numbers = np.array([0, 1, 2**31, 2**62, 2**63 - 1])
+    assert sample_seeds(numbers, 0) == [mix(int(number) ^ mix(0)) for number in numbers]
+
+
 def test_batches_of_a_rest() -> None:
     assert [batch_bounds(step, 10, 4) for step in range(3)] == [(0, 3), (3, 6), (6, 10)]
     assert num_steps(10, 4) == 3

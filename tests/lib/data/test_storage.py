@@ -262,6 +262,13 @@ def test_columns_are_read_by_ranges(server: Server, tmp_path: Path, monkeypatch:
     assert 0 < asked < (tmp_path / "www/t.parquet").stat().st_size / 3
 
 
+@pytest.mark.parametrize("uri", ["http://me:secret@host:port/x", "http://me:secret@[host/x?secret"])
+def test_what_is_no_address(uri: str) -> None:
+    with pytest.raises(UserError, match="is not an address") as caught:
+        storage.read_range(uri, 0, 1)
+    assert "secret" not in str(caught.value)
+
+
 def test_wildcards_and_lists_of_http() -> None:
     assert storage.glob("http://host/a-{09..10}.tar?token=1") == [
         "http://host/a-09.tar?token=1",
