@@ -130,38 +130,3 @@ def _position(state: RunState) -> tuple[int, int]:
 
 def _is_later(state: RunState, seen: tuple[int, int]) -> bool:
     return _position(state) > seen and state.step > 0
-
-
-def test_two_workers_then_one_then_two_within_an_epoch(words: list[str], home: Path, digits: Path) -> None:
-    run, last = home / "runs/run", 0
-    names = [*words, "train.batch_size=16", "run.name=run"]
-    for workers in (2, 1):
-        job = start_job(FINETUNE, [*names, f"run.num_workers={workers}"], home)
-        wait_for_state(run / "state", _is_within(epoch=0, after_step=last))
-        _kill(job, home)
-        # It may have gone on for a few steps before it died.
-        last = wait_for_state(run / "state", _is_within(epoch=0)).step
-        names = ["run.resume=run"]
-    _finish(start_job(FINETUNE, ["run.resume=run", "run.num_workers=2"], home))
-    _check_exactly_once(run, digits)
-    sizes = {len(list((run / "trace").glob(f"{attempt:04d}-*"))) for attempt in (1, 2, 3)}
-    assert sizes == {1, 2}
-
-
-def test_a_killed_node(straight: Path, words: list[str], home: Path) -> None:
-    from ray.cluster_utils import Cluster
-
-    # Three nodes of one core: a spare one for the worker of the node that is lost.
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
-        nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
-        run = home / "runs/run"
-        job = start_job(FINETUNE, [*words, "run.name=run"], home, RAY_ADDRESS=cluster.address)
-        wait_for_state(run / "state", _is_within(epoch=0))
-        raylets = {node.all_processes["raylet"][0].process.pid: node for node in nodes}
-        hosts = [raylets[pid] for worker in train_workers(home) if (pid := worker.ppid()) in raylets]
-        cluster.remove_node(hosts[0], allow_graceful=False)
-        _finish(job)
-        _check_same(run, straight)
-    finally:
-        cluster.shutdown()
