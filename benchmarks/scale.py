@@ -21,7 +21,6 @@ from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
-from flat import open_loader, plan_of, write_dataset
 from probe import BATCH_SIZE, WINDOW_SHARDS
 from pydantic import Field
 from report import finish, print_table, read_settings
@@ -29,15 +28,11 @@ from report import finish, print_table, read_settings
 from lib.config.schema import Count, Section
 from lib.console import run_job
 from lib.data.index import SCHEMA, IndexWriter
-from lib.data.loader import Loader
 from lib.data.quality import shuffle_quality
-from lib.data.sampling import EpochPlan
 from lib.errors import UserError
 
 # Samples of a shard where nothing is read.
 PER_SHARD = 1000
-# An epoch is loaded in so many parts, in turns with the other datasets.
-PARTS = 10
 Figures = dict[str, float]
 
 
@@ -52,6 +47,8 @@ class Settings(Section):
     """Epochs over each dataset, in turns; medians count."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Decoding threads; 0 takes one per core."""
+    fresh: Count = 3
+    """Fresh processes for each figure of one; medians count."""
     plan_shards: Count = 100_000
     """Shards of the large plan."""
     plan_samples: Count = 1_000_000_000
@@ -93,12 +90,17 @@ def main() -> None:
 
 def measure_loading(folder: Path, settings: Settings) -> tuple[dict[int, Figures], dict[int, Figures]]:
     """Return what the loader does, and what a fresh process needs for its first batch, by shards."""
+    # Only here: torch is loaded after `run_job` has set up this process.
+    from flat import load_in_turns, write_dataset
+
     threads = settings.threads or len(os.sched_getaffinity(0))
     roots = {shards: folder / str(shards) for shards in settings.shards}
     for shards, root in roots.items():
         write_dataset(root, num_images=settings.images, num_shards=shards)
     loading = load_in_turns(roots, threads, settings.rounds)
-    fresh = {shards: _medians("loader", root, threads) for shards, root in roots.items()}
+    fresh = {
+        shards: _medians("loader", root, threads, times=settings.fresh) for shards, root in roots.items()
+    }
     print_table(
         f"{settings.images:,} JPEG pictures of 256 x 256, {threads} threads, {settings.rounds} rounds",
         ["shards", "images/s", "of the mean", "CPU us per image", "of the mean"],
@@ -112,49 +114,10 @@ def measure_loading(folder: Path, settings: Settings) -> tuple[dict[int, Figures
     return loading, fresh
 
 
-def load_in_turns(roots: dict[int, Path], threads: int, rounds: int) -> dict[int, Figures]:
-    """Load all datasets, a part of an epoch at a time, and compare what was measured side by side."""
-    opened = {shards: open_loader(root, threads) for shards, root in roots.items()}
-    wall_s, cpu_s = [], []
-    # One round that does not count: files come into the page cache, threads and codecs start.
-    for epoch in range(rounds + 1):
-        plans = {shards: plan_of(samples, epoch) for shards, (samples, _) in opened.items()}
-        for part in range(PARTS):
-            taken = {}
-            # Each comes first, second and third in turn.
-            turn = (epoch + part) % len(roots)
-            for shards in [*list(roots)[turn:], *list(roots)[:turn]]:
-                taken[shards] = _load(opened[shards][1], plans[shards], part)
-            if epoch:
-                wall_s.append([taken[shards][0] for shards in roots])
-                cpu_s.append([taken[shards][1] for shards in roots])
-    for samples, loader in opened.values():
-        loader.close()
-        samples.close()
-    wall, cpu = np.array(wall_s), np.array(cpu_s)  # [parts, datasets], seconds per image
-    # The machine may have neighbours: each part is held against the other datasets at that moment.
-    of_wall, of_cpu = (np.median(each / each.mean(1, keepdims=True), axis=0) for each in (wall, cpu))
-    names = ("images_per_s", "speed_of_mean", "cpu_us", "cpu_of_mean")
-    columns = (1 / np.median(wall, axis=0), 1 / of_wall, 1e6 * np.median(cpu, axis=0), of_cpu)
-    return {
-        shards: dict(zip(names, map(float, row), strict=True))
-        for shards, row in zip(roots, zip(*columns, strict=True), strict=True)
-    }
-
-
-def _load(loader: Loader, plan: EpochPlan, part: int) -> tuple[float, float]:
-    """Load a part of an epoch; return seconds and CPU seconds per image."""
-    steps = range(part * plan.num_steps // PARTS, (part + 1) * plan.num_steps // PARTS)
-    wall, cpu = time.perf_counter(), time.process_time()
-    done = sum(len(batch.ids) for batch in loader.batches(map(plan.batch, steps)))
-    assert done == sum(map(plan.global_size, steps)), (done, steps)
-    return (time.perf_counter() - wall) / done, (time.process_time() - cpu) / done
-
-
 def measure_plan(settings: Settings) -> dict[tuple[int, int], Figures]:
     """Return what the order of very many samples takes, up to its first batch."""
     per_shard = max(1, settings.plan_samples // settings.plan_shards)
-    figures = _medians("plan", settings.plan_shards, per_shard)
+    figures = _medians("plan", settings.plan_shards, per_shard, times=settings.fresh)
     samples = settings.plan_shards * per_shard
     print_table(
         "order of an epoch, to the first batch",
@@ -173,7 +136,7 @@ def measure_index(folder: Path, settings: Settings) -> dict[tuple[int, int], Fig
         for first in range(0, shards, 1000):
             writer.append(_index_rows(range(first, min(first + 1000, shards))))
     write_s = time.perf_counter() - started
-    figures = _medians("index", path, shards, PER_SHARD)
+    figures = _medians("index", path, shards, PER_SHARD, times=settings.fresh)
     print_table(
         f"index, opened and read: the first {BATCH_SIZE} rows, then the window of {WINDOW_SHARDS} shards",
         ["rows", "file MB", "written s", "first rows s", "window s", "keys s", "peak MB", "of it imports"],
@@ -234,7 +197,7 @@ def _index_rows(shards: range) -> pa.Table:
     )
 
 
-def _medians(*words: object, times: int = 3) -> Figures:
+def _medians(*words: object, times: int) -> Figures:
     """Run a probe some times, in a fresh process each, and return the median of each figure."""
     probe = Path(__file__).with_name("probe.py")
     command = [sys.executable, str(probe), *map(str, words)]
