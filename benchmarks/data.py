@@ -13,21 +13,15 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Annotated
 
-from pydantic import Field
+from corpus import write_corpus
+from pipelines import PIPELINES
+from report import finish, print_table, read_settings
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.corpus import write_corpus  # noqa: E402
-from benchmarks.pipelines import PIPELINES  # noqa: E402
-from benchmarks.report import finish, print_table, read_settings  # noqa: E402
-from lib.config.schema import PackConfig, Section, SplitSection  # noqa: E402
-from lib.console import run_job, say  # noqa: E402
-from lib.data.pack import pack, plan_pack  # noqa: E402
-
-Count = Annotated[int, Field(ge=1)]
+from lib.config.packing import PackConfig, SplitSection
+from lib.config.schema import Count, Section
+from lib.console import run_job, say
+from lib.data.pack import pack, plan_pack
 
 # Each ratio is one pipeline's images/s over another's.
 RATIOS = {
@@ -97,8 +91,7 @@ def run(name: str, folder: Path, settings: Settings) -> dict[str, float] | str:
     words = [name, str(folder), str(settings.batch_size), str(settings.workers)]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.measure", *words],
-            cwd=ROOT,
+            [sys.executable, str(Path(__file__).with_name("measure.py")), *words],
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,

@@ -1,6 +1,6 @@
 """Run one pipeline in a process of its own, and print what it did as one line of JSON.
 
-python -m benchmarks.measure manta FOLDER 64 2
+python benchmarks/measure.py manta FOLDER 64 2
 """
 
 import json
@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 from lib.runtime import prepare_process
 
 
@@ -16,9 +18,7 @@ def main() -> None:
     name, folder, batch_size, workers = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     if name.startswith(("manta", "limit")):
         prepare_process()  # as every entry point of Manta does
-    import psutil
-
-    from benchmarks.pipelines import PIPELINES, Corpus
+    from pipelines import PIPELINES, Corpus
 
     build, _ = PIPELINES[name]
     started = time.perf_counter()
@@ -32,7 +32,7 @@ def main() -> None:
     cpu_before, begun, images, memory = _cpu_s(family), time.perf_counter(), 0, 0.0
     for number, batch in enumerate(epoch()):
         images += len(batch)
-        if number == 10:
+        if number == 0:
             memory = _memory_mb(family)
     wall_s = time.perf_counter() - begun
     cpu_s = _cpu_s(family) - cpu_before
@@ -47,18 +47,12 @@ def main() -> None:
     os._exit(0)  # some peers' workers keep an interpreter from ending
 
 
-def _cpu_s(family: "object") -> float:
-    import psutil
-
-    assert isinstance(family, psutil.Process)
+def _cpu_s(family: psutil.Process) -> float:
     return sum(sum(p.cpu_times()[:2]) for p in [family, *family.children(recursive=True)])
 
 
-def _memory_mb(family: "object") -> float:
+def _memory_mb(family: psutil.Process) -> float:
     """Return megabytes of the process and its workers; shared pages count once."""
-    import psutil
-
-    assert isinstance(family, psutil.Process)
     return sum(p.memory_full_info().pss for p in [family, *family.children(recursive=True)]) / 1e6
 
 

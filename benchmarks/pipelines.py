@@ -94,7 +94,7 @@ def _webdataset(corpus: Corpus, batch_size: int, workers: int, decode: Any, tran
     import webdataset
 
     dataset = (
-        webdataset.WebDataset(corpus.shards, shardshuffle=100, seed=0, nodesplitter=None)
+        webdataset.WebDataset(corpus.shards, shardshuffle=100, seed=0, nodesplitter=None, empty_check=False)
         .shuffle(1000)
         .decode(decode)
         .to_tuple("jpg", "cls")
@@ -150,7 +150,7 @@ def litdata(corpus: Corpus, batch_size: int, workers: int) -> Epoch:
         optimize(_labelled, _files(corpus), output_dir=str(folder), num_workers=1, chunk_bytes="64MB")
     transform = _torchvision()
 
-    class Photos(StreamingDataset):  # type: ignore[misc]  # untyped
+    class Photos(StreamingDataset):  # type: ignore[misc]  # litdata has no types
         def __getitem__(self, index: Any) -> Any:
             return transform(_decoded(super().__getitem__(index)["jpg"]))
 
@@ -175,7 +175,7 @@ def streaming(corpus: Corpus, batch_size: int, workers: int) -> Epoch:
                 writer.write(_labelled(item))
     transform = _torchvision()
 
-    class Photos(StreamingDataset):  # type: ignore[misc]  # untyped
+    class Photos(StreamingDataset):  # type: ignore[misc]  # streaming has no types
         def __getitem__(self, index: Any) -> Any:
             return transform(_decoded(super().__getitem__(index)["jpg"]))
 

@@ -5,9 +5,9 @@ python jobs/evaluate.py bundle=runs/digits/bundle data.root=runs/datasets/digits
 
 import sys
 
-from lib.config.load import load, to_yaml
+from lib.config.load import load, show_plan
 from lib.config.schema import EvaluateConfig
-from lib.console import block, run_job, say
+from lib.console import block, run_job
 
 
 def main() -> None:
@@ -18,10 +18,7 @@ def main() -> None:
     from lib.train.evaluation import evaluate_bundle, plan_evaluation
 
     plan = plan_evaluation(loaded.config)
-    if loaded.dry_run:
-        say(to_yaml(loaded.config))
-    for line in plan.lines():
-        say(line)
+    show_plan(loaded, plan.lines())
     if loaded.dry_run:
         return
     result = evaluate_bundle(plan)

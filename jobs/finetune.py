@@ -6,10 +6,10 @@ python jobs/finetune.py data.root=runs/datasets/photos model.name=resnet18 model
 
 import sys
 
-from lib.config.load import load, to_yaml
+from lib.config.load import load, show_plan
 from lib.config.paths import input_path
 from lib.config.schema import FinetuneConfig
-from lib.console import block, run_job, say
+from lib.console import block, run_job
 from lib.train.resume import check_unchanged, resume_words
 
 
@@ -32,10 +32,7 @@ def main() -> None:
     plan = plan_run(config)
     if config.run.resume is not None:
         check_unchanged(plan.config, plan.folder)
-    if loaded.dry_run:
-        say(to_yaml(plan.config))
-    for line in plan.lines():
-        say(line)
+    show_plan(loaded, plan.lines(), config=plan.config)
     if loaded.dry_run:
         return
     result = launch(plan)

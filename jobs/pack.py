@@ -8,8 +8,8 @@ python jobs/pack.py check runs/datasets/photos
 
 import sys
 
-from lib.config.load import load, to_yaml
-from lib.config.schema import CheckConfig, PackConfig
+from lib.config.load import load, show_plan
+from lib.config.packing import CheckConfig, PackConfig
 from lib.config.words import with_key
 from lib.console import block, run_job, say
 from lib.errors import RunError
@@ -34,10 +34,7 @@ def pack_images(words: list[str]) -> None:
     from lib.data.pack import pack, plan_pack, runner
 
     plan = plan_pack(config)
-    if loaded.dry_run:
-        say(to_yaml(config))
-    for line in plan.lines():
-        say(line)
+    show_plan(loaded, plan.lines())
     if loaded.dry_run:
         return
     packed = pack(config, plan, runner(config, plan))
@@ -57,10 +54,7 @@ def check_dataset(words: list[str]) -> None:
     from lib.data.check import check, plan_check, runner
 
     plan = plan_check(loaded.config)
-    if loaded.dry_run:
-        say(to_yaml(loaded.config))
-    for line in plan.lines():
-        say(line)
+    show_plan(loaded, plan.lines())
     if loaded.dry_run:
         return
     checked = check(loaded.config, plan, runner(loaded.config, plan))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.config.schema import FinetuneConfig, PackConfig
+from lib.config.packing import PackConfig
+from lib.config.schema import FinetuneConfig
 from lib.data.pack import pack, plan_pack
 from lib.train.launch import train
 from lib.train.plan import plan_run

@@ -8,7 +8,7 @@ python jobs/finetune.py jobs/presets/digits.yaml optim.lr=0.01 --dry-run
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -25,7 +25,7 @@ from lib.errors import UserError
 
 T = TypeVar("T", bound=BaseModel)
 
-__all__ = ["Answer", "Loaded", "load", "to_yaml"]
+__all__ = ["Answer", "Loaded", "load", "show_plan", "to_yaml"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,14 @@ class Loaded(Generic[T]):
     dry_run: bool
     flags: frozenset[str]
     """The flags given of those that the job declared."""
+
+
+def show_plan(loaded: Loaded[Any], lines: Iterable[str], *, config: BaseModel | None = None) -> None:
+    """Say what a job will do; a dry run says its configuration first, `config` if it was resolved further."""
+    if loaded.dry_run:
+        say(to_yaml(config or loaded.config))
+    for line in lines:
+        say(line)
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,7 @@ def _explained(uri: str, error: Exception) -> Exception:
     if isinstance(error, PermissionError) or any(word in text for word in _REFUSALS):
         hint = "check the credentials; for a public bucket on S3, add ?anonymous=true"
         return UserError(f"{where} may not be read", hint)
+    # A URI that pyarrow does not understand, or has no client for.
     if isinstance(error, pa.ArrowInvalid | pa.ArrowNotImplementedError):
         return UserError(f"{where} cannot be read: {_shortened(text)}", "is the address right?")
     return Transient(_shortened(text))

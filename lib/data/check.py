@@ -21,8 +21,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lib.cluster import connect, num_cpus, ray_map
+from lib.config.packing import CheckConfig
 from lib.config.paths import data_location, is_uri
-from lib.config.schema import CheckConfig
 from lib.console import amount
 from lib.data import storage
 from lib.data.check_shard import Found, ShardTask, check_shard

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from lib.data.index import checksum
-from lib.data.packed import Bad
+from lib.data.quarantine import Bad
 from lib.data.storage import local_copy, public
 from lib.data.tar import DamagedTar, Member, Scan, read_member, scan, split_name
 from lib.images.decode import ImageError, is_grey, open_image

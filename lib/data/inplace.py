@@ -19,14 +19,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lib.config.packing import PackConfig, SplitSection
 from lib.config.paths import data_location, input_path, is_uri
-from lib.config.schema import PackConfig, SplitSection
 from lib.console import amount, say
 from lib.data.classes import find_classes, read_classes
 from lib.data.foreign import LABELS, PICTURES, ForeignShard, read_shard
 from lib.data.index import SCHEMA, IndexWriter, row_bytes
 from lib.data.manifest import INDEX, Shard, Split
-from lib.data.packed import Bad, Content, RunAll, check_bad
+from lib.data.packed import Content, RunAll, check_bad
+from lib.data.quarantine import Bad
 from lib.data.sources import SPLIT_NAMES
 from lib.data.split import SPLITS, assign_splits, drawn_splits
 from lib.data.storage import file_size, glob, public

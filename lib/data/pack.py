@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from lib.cluster import connect, num_cpus, ray_map
+from lib.config.packing import PackConfig
 from lib.config.paths import output_path
-from lib.config.schema import PackConfig
 from lib.console import say
 from lib.data.duplicates import find_duplicates, read_contents
 from lib.data.index import write_index
 from lib.data.inplace import KIND, ForeignPlan, index_in_place, plan_in_place
 from lib.data.manifest import INDEX, MANIFEST, Manifest, Split, digest_of
-from lib.data.packed import Content, Packed, RunAll, check_bad, listed
+from lib.data.packed import Content, Packed, RunAll, check_bad
+from lib.data.quarantine import QUARANTINE, listed
 from lib.data.shard import columns_of, write_shard
 from lib.data.sources import Source, open_source
 from lib.data.split import SPLITS, ShardPlan, assign_splits, plan_shards
@@ -181,7 +182,7 @@ def _finish(folder: Path, source: str, content: Content) -> Manifest:
     )
     if content.bad:
         lines = (json.dumps({"key": item.key, "reason": item.reason}) for item in content.bad)
-        (folder / "quarantine.jsonl").write_text("\n".join(lines) + "\n")
+        (folder / QUARANTINE).write_text("\n".join(lines) + "\n")
     # `rows_sha256` is there for shards of somebody else only.
     text = manifest.model_dump_json(indent=1, exclude_none=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from lib.console import amount
 from lib.data.manifest import Manifest, Split
+from lib.data.quarantine import QUARANTINE, Bad, listed
 from lib.errors import UserError
 
 T = TypeVar("T")
@@ -22,14 +23,6 @@ class RunAll(Protocol):
 
     def __call__(self, function: Callable[[T], R], items: Sequence[T], /) -> Iterable[R]:
         """Run it."""
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A picture that was left out."""
-
-    key: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,7 @@ class Packed:
         """Return rows of the closing block: what was left out, what resizing saved, what is wrong with it."""
         rows = {}
         if self.bad:
-            rows["left out"] = f"{len(self.bad)} unusable images, listed in {self.root / 'quarantine.jsonl'}"
+            rows["left out"] = f"{len(self.bad)} unusable images, listed in {self.root / QUARANTINE}"
         if resize is not None:
             images = sum(split.num_samples for split in self.manifest.splits.values())
             percent = f"{100 * self.stored_bytes / max(1, self.source_bytes):.0f} %"
@@ -89,8 +82,3 @@ def check_bad(bad: Sequence[Bad], total: int, allowed_fraction: float) -> None:
         f"{int(allowed_fraction * total)}",
         listed(bad) + "\nrepair or remove them, or raise max_bad_fraction",
     )
-
-
-def listed(bad: Sequence[Bad]) -> str:
-    """Name the first of them, one a line."""
-    return "\n".join([f"{item.key}: {item.reason}" for item in bad[:10]] + ["…"] * (len(bad) > 10))

@@ -6,19 +6,34 @@ quarantine.write(run / "quarantine.jsonl")
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from lib.errors import RunError
 from lib.files import write_text
 
+QUARANTINE = "quarantine.jsonl"
+
 # Split, key and reason.
 Entry = tuple[str, str, str]
 
-QUARANTINE = "quarantine.jsonl"
-
 _SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A sample that cannot be used."""
+
+    key: str
+    reason: str
+
+
+def listed(bad: Sequence[Bad], more: str = "…") -> str:
+    """Name the first ten, one a line, and say `more` if there are others."""
+    lines = [f"{item.key}: {item.reason}" for item in bad[:_SHOWN]]
+    return "\n".join([*lines, more] if len(bad) > _SHOWN else lines)
 
 
 class Quarantine:
@@ -74,14 +89,13 @@ class Quarantine:
         found, total = self.count(split), self._sizes[split]
         if found <= self._max_fraction * total:
             return
-        shown = [f"{key}: {reason}" for name, key, reason in self.entries() if name == split]
-        more = [f"… and {found - _SHOWN} more"] * (found > _SHOWN)
+        bad = [Bad(key, reason) for name, key, reason in self.entries() if name == split]
         problem = (
             f"{found} of {total:,} samples of split {split} cannot be used; data.max_bad_fraction="
             f"{self._max_fraction:g} allows {int(self._max_fraction * total)}"
         )
         hint = "repair or remove them and pack again, or raise data.max_bad_fraction"
-        raise RunError(problem, "\n".join([*shown[:_SHOWN], *more, hint]))
+        raise RunError(problem, f"{listed(bad, f'… and {found - _SHOWN} more')}\n{hint}")
 
 
 def read_quarantine(path: Path) -> list[Entry]:

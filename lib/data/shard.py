@@ -19,7 +19,7 @@ from webdataset import TarWriter
 
 from lib.data.index import LABEL_EXTENSION, Row, checksum
 from lib.data.manifest import Shard
-from lib.data.packed import Bad
+from lib.data.quarantine import Bad
 from lib.data.sources import Source
 from lib.data.split import ShardPlan
 from lib.data.tar import read_member, scan

@@ -22,8 +22,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from lib.config.packing import CsvSection
 from lib.config.paths import input_path
-from lib.config.schema import CsvSection
 from lib.errors import UserError
 from lib.images.decode import EXTENSIONS
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.config.schema import SplitSection
+from lib.config.packing import SplitSection
 from lib.data.order import mix, permutation
 from lib.data.sources import Source
 from lib.errors import UserError

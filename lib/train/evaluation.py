@@ -127,15 +127,16 @@ def _quarantine(plan: EvaluationPlan) -> Quarantine:
 def _part(rank: int, *, plan: EvaluationPlan, world_size: int, device: str, threads: int) -> Part:
     """Evaluate the batches of one worker; return its outcomes and what it found bad."""
     torch.set_num_threads(threads)
-    spec = plan.bundle.preprocess
+    spec, data = plan.bundle.preprocess, plan.config.data
     samples = plan.dataset.samples(plan.config.split)
     quarantine = _quarantine(plan)
     loader = Loader(
         samples,
         train_transform("none", spec, plan.config.data.max_pixels),
         (spec.channels, spec.image_size, spec.image_size),
-        threads=plan.config.data.threads or threads,
+        threads=data.threads or threads,
         quarantine=quarantine,
+        prefetch_mb=data.prefetch_mb,
     )
     model = plan.bundle.build_model().to(device).to(memory_format=torch.channels_last)
     outcomes = evaluate(

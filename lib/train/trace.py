@@ -9,6 +9,7 @@ in several attempts; the last one is the one whose update the weights carry.
 
 import json
 from pathlib import Path
+from typing import Any
 
 Step = tuple[int, int]
 
@@ -58,7 +59,7 @@ def _place(path: Path) -> tuple[str, int]:
     return attempt, int(rank)
 
 
-def _lines(path: Path) -> list[dict]:  # type: ignore[type-arg]  # as JSON has it
+def _lines(path: Path) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     # A kill can cut the last line.
     return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -76,3 +76,12 @@ def test_what_cannot_be_evaluated_is_a_sentence(
     ended = job("evaluate", *given, *words)
     assert ended.code == 2
     assert sentence in ended.err
+
+
+def test_the_pixel_limit_holds_when_measuring(job: Run, digits: Path, digits_bundle: Path) -> None:
+    words = [f"bundle={digits_bundle}", f"data.root={digits}", "run.num_workers=0", "out=out"]
+    ended = job("evaluate", *words, "data.max_pixels=10")
+    assert ended.code == 1
+    assert "samples of split test cannot be used" in ended.err
+    assert "at most 10 are allowed" in ended.err
+    assert not Path("out").exists()

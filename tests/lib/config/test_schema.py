@@ -6,7 +6,8 @@ from pydantic import BaseModel, ValidationError
 from lib.config import schema
 from lib.config.fields import keys
 from lib.config.names import FREEZE_STRATEGIES
-from lib.config.schema import EvaluateConfig, FinetuneConfig, Freeze, PackConfig
+from lib.config.packing import PackConfig
+from lib.config.schema import EvaluateConfig, FinetuneConfig, Freeze
 from lib.config.serving import ServeConfig
 
 CONTRACT = {

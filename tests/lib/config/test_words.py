@@ -1,7 +1,7 @@
 import pytest
 
 from lib.config.load import load
-from lib.config.schema import CheckConfig
+from lib.config.packing import CheckConfig
 from lib.config.words import with_key
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.config.schema import PackConfig
+from lib.config.packing import PackConfig
 from lib.data.dataset import Dataset, open_dataset
 from lib.data.pack import Packed, pack, plan_pack
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lib.config.schema import CheckConfig, PackConfig
+from lib.config.packing import CheckConfig, PackConfig
 from lib.data.check import Checked, check, plan_check, runner
 from lib.data.index import SCHEMA
 from lib.data.manifest import Manifest, Split

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lib.config.schema import CheckConfig, FinetuneConfig, PackConfig
+from lib.config.packing import CheckConfig, PackConfig
+from lib.config.schema import FinetuneConfig
 from lib.data.check import check, plan_check
 from lib.data.dataset import Samples, open_dataset
 from lib.data.index import SCHEMA

@@ -11,7 +11,7 @@ import pytest
 import webdataset
 from PIL import Image
 
-from lib.config.schema import PackConfig
+from lib.config.packing import PackConfig
 from lib.data.dataset import Dataset, open_dataset
 from lib.data.index import checksum
 from lib.data.pack import Packed, pack, plan_pack, runner

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.config.schema import CsvSection
+from lib.config.packing import CsvSection
 from lib.data.sources import Source, open_source
 from lib.errors import UserError
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.config.schema import SplitSection
+from lib.config.packing import SplitSection
 from lib.data.sources import Item, Source
 from lib.data.split import assign_splits, plan_shards
 from lib.errors import UserError

@@ -240,7 +240,7 @@ def test_history_tells_learning_rate_and_speed(finetune_config: Make) -> None:
 def test_a_run_without_validation_keeps_its_last_epoch(
     finetune_config: Make, digits: Path, tmp_path: Path
 ) -> None:
-    from lib.config.schema import PackConfig
+    from lib.config.packing import PackConfig
     from lib.data.pack import pack, plan_pack
 
     root = tmp_path / "no-val"
