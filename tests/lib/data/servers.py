@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -175,15 +176,18 @@ def basic(user: str, password: str) -> str:
 
 @contextmanager
 def serve_s3() -> Iterator[str]:
-    """Run an S3 server in this process; give its address."""
+    """Run an empty S3 server in this process; give its address."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    # The process keeps the objects of every server that it has run.
+    urllib.request.urlopen(f"{endpoint}/moto-api/reset", data=b"").close()
     try:
-        yield f"http://{host}:{port}"
+        yield endpoint
     finally:
         server.stop()
 
