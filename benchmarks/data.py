@@ -132,7 +132,9 @@ def show(found: dict[str, list[dict[str, float]]], missing: list[str], failed: d
         for ratio, (over, under) in RATIOS.items()
         if over in medians and under in medians
     }
-    print_table("ratios of images/s", ["ratio", "value"], [[name, value] for name, value in ratios.items()])
+    if ratios:
+        rows = [[name, value] for name, value in ratios.items()]
+        print_table("ratios of images/s", ["ratio", "value"], rows)
     finish("data", ratios=ratios, absolute={name: _rounded(values) for name, values in medians.items()})
 
 

@@ -148,16 +148,14 @@ def litdata(corpus: Corpus, batch_size: int, workers: int) -> Epoch:
     folder = _converted(corpus, "litdata")
     if not folder.exists():
         optimize(_labelled, _files(corpus), output_dir=str(folder), num_workers=1, chunk_bytes="64MB")
-    transform = _torchvision()
-
-    class Photos(StreamingDataset):  # type: ignore[misc]  # litdata has no types
-        def __getitem__(self, index: Any) -> Any:
-            return transform(_decoded(super().__getitem__(index)["jpg"]))
-
-    loader = StreamingDataLoader(
-        Photos(str(folder), shuffle=True), batch_size=batch_size, num_workers=workers, persistent_workers=True
-    )
+    dataset = StreamingDataset(str(folder), shuffle=True, transform=partial(_transformed, _torchvision()))
+    loader = StreamingDataLoader(dataset, batch_size=batch_size, num_workers=workers, persistent_workers=True)
     return lambda: iter(loader)
+
+
+def _transformed(transform: Any, item: dict[str, Any]) -> Tensor:
+    result: Tensor = transform(_decoded(item["jpg"]))
+    return result
 
 
 def _labelled(item: tuple[str, int]) -> dict[str, Any]:
