@@ -28,8 +28,10 @@ def words(digits: Path) -> list[str]:
         f"data.root={digits}",
         "data.threads=1",
         "model.name=resnet8",
+        # Slow enough that an epoch outlasts the seconds in which a Ray notices that its driver is gone.
+        "model.image_size=64",
         f"train.epochs={EPOCHS}",
-        "train.batch_size=32",
+        "train.batch_size=16",
         "train.checkpoint_every_steps=4",
         "run.num_workers=2",
         "run.trace=true",
