@@ -80,6 +80,11 @@ class Inputs:
         if self._world.rank == 0:
             self.quarantine.write(self._plan.quarantine_file)
 
+    def close(self) -> None:
+        """End the threads and close the shards of the training split."""
+        self._loader.close()
+        self._samples.close()
+
     def _load(self, samples: Samples, *, is_training: bool) -> Loader:
         spec, data, augment = self._plan.preprocess, self._plan.config.data, self._plan.config.augment
         policy = augment.policy if is_training else "none"

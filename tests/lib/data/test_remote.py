@@ -1,5 +1,6 @@
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -252,6 +253,14 @@ def test_a_shard_that_another_process_loads_is_looked_for_later(
 # jobs
 
 
+def _wait_for_readers() -> None:
+    """Wait for requests that are under way: they would go on to the server of another test."""
+    for thread in threading.enumerate():
+        if thread.name.startswith(("read-ahead", "cache-filler")):
+            thread.join(timeout=60)
+            assert not thread.is_alive()
+
+
 def test_evaluation_over_http_equals_local(
     server: Server, digits: Path, digits_bundle: Path, tmp_path: Path
 ) -> None:
@@ -291,6 +300,7 @@ def test_training_over_s3_equals_local(
             text = (tmp_path / "runs" / name / "metrics.jsonl").read_text()
             histories.append([json.loads(line) for line in text.splitlines()])
         assert not proxy.faults
+        _wait_for_readers()
     for local, remote in zip(*histories, strict=True):
         assert local["train"] == remote["train"]
         assert local["val"] == remote["val"]
