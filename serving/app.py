@@ -18,6 +18,7 @@ from lib.config.load import load
 from lib.config.paths import input_path
 from lib.config.serving import ServeConfig
 from lib.console import say
+from lib.runtime import ENVIRONMENT
 from serving.gateway import Gateway
 from serving.routes import create_app
 
@@ -25,9 +26,6 @@ NAME = "manta"
 DEPLOYMENT = "Gateway"
 # Requests beyond the gateway's own places still have to be let in, to be told 429, health or the model.
 _HEADROOM = 1024
-# OpenMP's threads spin while they wait, by default, and fight the event loop and the decoders for the cores:
-# a forward pass then takes up to ten times as long. It reads this when torch is imported.
-_REPLICA_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -60,7 +58,7 @@ def application(config: ServeConfig, start_attempts: int = 3) -> Application:
         ray_actor_options={
             "num_cpus": options.threads or 1,
             "num_gpus": int(options.use_gpu),
-            "runtime_env": {"env_vars": _REPLICA_ENVIRONMENT},
+            "runtime_env": {"env_vars": ENVIRONMENT},
         },
         max_ongoing_requests=options.max_queued + options.max_batch_size + _HEADROOM,
         # What is admitted ends within the timeout, so a replica that drains for that long loses nothing.

@@ -9,7 +9,7 @@ them. All randomness comes from the seed, so a sample looks the same in every ru
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -122,14 +122,15 @@ def _shifted(data: bytes, draws: Random, spec: PreprocessSpec, max_pixels: int) 
 def _cropped(
     data: bytes, draws: Random, spec: PreprocessSpec, max_pixels: int, *, scale: tuple[float, float]
 ) -> Tensor:
-    tries = [draws.random() for _ in range(4 * _TRIES)]
+    # Drawn as they are needed: the first try nearly always fits.
+    tries = (draws.random() for _ in range(4 * _TRIES))
     return cut(data, partial(random_box, tries=tries, scale=scale), spec, max_pixels)
 
 
 _TRIES = 10
 
 
-def random_box(width: int, height: int, *, tries: list[float], scale: tuple[float, float]) -> Box:
+def random_box(width: int, height: int, *, tries: Iterable[float], scale: tuple[float, float]) -> Box:
     """Return a box of a random share and shape of the picture (Szegedy et al. 2015, as in torchvision).
 
     `tries` holds four numbers from [0, 1) for each try; where none fits, the largest box of an allowed shape

@@ -22,6 +22,8 @@ ChooseBox = Callable[[int, int], Box]
 
 # JPEG is decoded at 1/2, 1/4 or 1/8 of its side while that leaves this many times the target's side.
 _LEFT_BY_REDUCING = 2
+# Pictures that `normalise` converts at a time on a CPU.
+_BLOCK = 8
 
 
 def prepare(data: bytes, spec: PreprocessSpec, max_pixels: int = MAX_PIXELS) -> Tensor:
@@ -36,16 +38,19 @@ def prepare(data: bytes, spec: PreprocessSpec, max_pixels: int = MAX_PIXELS) -> 
 def cut(data: bytes, choose: ChooseBox, spec: PreprocessSpec, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Decode a box of a picture and resize it to uint8 [channels, image_size, image_size].
 
-    Raises `ImageError` for a picture that does not decode.
+    The box is chosen once. Raises `ImageError` for a picture that does not decode.
     """
+    chosen: list[Box] = []
 
     def at_full_scale(width: int, height: int) -> Box | None:
         box = choose(width, height)
+        chosen.append(box)
         return box if _reduction(box, spec) == 1 else None
 
     pixels = decode_box(data, at_full_scale, spec.channels, max_pixels)
     if pixels is None:
-        pixels = _decode_and_crop(data, choose, spec, max_pixels)
+        again = (lambda _width, _height: chosen[0]) if chosen else choose
+        pixels = _decode_and_crop(data, again, spec, max_pixels)
     return resized(pixels, spec)
 
 
@@ -95,19 +100,24 @@ def normalise(pixels: Tensor, spec: PreprocessSpec) -> Tensor:
     """
     if pixels.shape[1] == 1 or not pixels.is_contiguous(memory_format=torch.channels_last):
         scale, shift = _scale_and_shift(spec, pixels.device, 1)
-        return pixels.float().mul_(scale.view(-1, 1, 1)).sub_(shift.view(-1, 1, 1))
-    # One row of a picture at a time: three numbers would be too short an inner loop.
+        return pixels.float().mul_(scale.view(-1, 1, 1)).add_(shift.view(-1, 1, 1))
+    # One row of a picture at a time: three numbers would be too short an inner loop. A few pictures at a
+    # time: what was converted is still in the cache when it is scaled.
     scale, shift = _scale_and_shift(spec, pixels.device, pixels.shape[3])
     rows = pixels.permute(0, 2, 3, 1).flatten(2)
-    values = rows.float().mul_(scale).sub_(shift)
+    values = torch.empty(rows.shape, device=rows.device)
+    block = _BLOCK if pixels.device.type == "cpu" else len(rows)
+    for first in range(0, len(rows), block):
+        part = values[first : first + block].copy_(rows[first : first + block])
+        torch.addcmul(shift, part, scale, out=part)
     batch, channels, height, width = pixels.shape
     return values.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 @lru_cache(maxsize=16)
 def _scale_and_shift(spec: PreprocessSpec, device: torch.device, times: int) -> tuple[Tensor, Tensor]:
-    """Return 1 / (255 std) and mean / std, [times * c] each, kept on the device."""
+    """Return 1 / (255 std) and -mean / std, [times * c] each, kept on the device."""
     with torch.inference_mode(False):  # a tensor of inference mode could not be used in training later
         mean = torch.tensor(spec.mean, device=device)
         std = torch.tensor(spec.std, device=device)
-        return (1 / (255 * std)).repeat(times), (mean / std).repeat(times)
+        return (1 / (255 * std)).repeat(times), (-mean / std).repeat(times)

@@ -96,7 +96,7 @@ def test_resized_photos_stay_close(tmp_path: Path) -> None:
         (data,) = (data for name, data in members.items() if not name.endswith("cls"))
         stored = np.asarray(Image.open(io.BytesIO(data)), np.float32)
         error = np.square(stored - np.asarray(small, np.float32)).mean()
-        assert error < 255**2 / 10**3.4  # 34 dB
+        assert error < 255**2 / 10**3.3  # 33 dB
         assert written.rows[0].size_bytes < written.source_bytes
 
 
