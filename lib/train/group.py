@@ -149,7 +149,8 @@ def _work(config: dict[str, Any], *, train: Train, messages: Any, cpus: float) -
         told = str(error)
         if not any(word in told for word in _LOST_PEER):
             first = told.splitlines()[0] if told else ""
-            ray.get(messages.fail.remote(f"{type(error).__name__}: {first}", _hint(error)))
+            hint = "the traceback is in Ray's logs: /tmp/ray/session_latest/logs"
+            ray.get(messages.fail.remote(f"{type(error).__name__}: {first}", hint))
         raise
     if world.rank == 0:
         ray.get(messages.finish.remote(result))
@@ -168,16 +169,6 @@ def _read_lines(messages: Any, ended: threading.Event) -> None:
         if is_silent and time.monotonic() > warn_at:
             say("no worker has started yet: is the cluster busy with other work? (ray status tells)")
             warn_at = float("inf")
-
-
-def _hint(error: Exception) -> str:
-    if (
-        "out of memory" in str(error)
-        or "can't allocate memory" in str(error)
-        or isinstance(error, MemoryError)
-    ):
-        return "lower train.batch_size, or use more workers"
-    return "the traceback is in Ray's logs: /tmp/ray/session_latest/logs"
 
 
 def _last_line(error: Exception) -> str:
