@@ -10,8 +10,14 @@ from contextlib import contextmanager
 from lib.config.schema import FinetuneConfig
 from lib.errors import MantaError, RunError
 
-# What allocators say: CUDA's, torch's on the CPU, and oneDNN's.
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "std::bad_alloc")
+# What allocators say (CUDA's, torch's on the CPU, C++'s), and Ray of a worker that it ended.
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "low on memory",
+)
 _COMPILERS = ("torch._dynamo", "torch._inductor")
 
 
@@ -24,7 +30,7 @@ def explained(config: FinetuneConfig, world_size: int) -> Iterator[None]:
         raise
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
-            raise RunError(*_out_of_memory(config, world_size)) from error
+            raise RunError(*out_of_memory(config, world_size)) from error
         if type(error).__module__.startswith(_COMPILERS):
             raise RunError(*_not_compiled(config, error)) from error
         raise
@@ -45,7 +51,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 
-def _out_of_memory(config: FinetuneConfig, world_size: int) -> tuple[str, str]:
+def out_of_memory(config: FinetuneConfig, world_size: int) -> tuple[str, str]:
+    """Return problem and hint for a run whose steps need more memory than there is."""
     train = config.train
     share = -(-train.batch_size // world_size)
     pieces = min(2 * train.accumulate, share)

@@ -18,6 +18,7 @@ from lib.cluster import Placement
 from lib.console import say
 from lib.errors import MantaError, RunError
 from lib.runtime import ENVIRONMENT, keep_heap
+from lib.train.failures import is_out_of_memory, out_of_memory
 from lib.train.plan import RunPlan
 from lib.train.world import World
 
@@ -112,6 +113,8 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train) -> dict[str, A
     failure = ray.get(messages.failure.remote())
     if failure is not None:
         raise RunError(*failure)
+    if crash is not None and is_out_of_memory(crash):  # Ray ended a worker to save its node
+        raise RunError(*out_of_memory(plan.config, placement.workers)) from crash
     if crash is not None:
         raise RunError(
             f"the workers failed: {_last_line(crash)}",
