@@ -65,9 +65,9 @@ def section_of(annotation: Any) -> Model | None:
 
 
 def is_table(annotation: Any) -> bool:
-    """Say whether a value is a free mapping, whose keys are not fields."""
-    bare = bare_of(sole(annotation))
-    return bare in _DICTS or get_origin(bare) in _DICTS
+    """Say whether a value may be a free mapping, whose keys are not fields."""
+    bare = [bare_of(each) for each in alternatives(annotation)]
+    return any(each in _DICTS or get_origin(each) in _DICTS for each in bare)
 
 
 def field_of(model: Model, name: str) -> Any:

@@ -11,11 +11,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from lib.config.combinations import refuse_without_effect
 from lib.config.paths import is_uri
 
 Freeze = Literal["none", "early", "most", "head", "gradual"]
 Precision = Literal["fp32", "bf16", "fp16"]
-Optimizer = Literal["sgd", "adam", "adamw"]
+Optimizer = Literal["sgd", "adam", "adamw", "muon"]
+Loss = Literal["cross_entropy", "focal"]
 Schedule = Literal["constant", "step", "cosine", "warm_restarts", "plateau", "one_cycle"]
 Mix = Literal["none", "mixup", "cutmix", "both"]
 Sampling = Literal["uniform", "class_balanced", "weighted"]
@@ -23,6 +25,7 @@ Sampling = Literal["uniform", "class_balanced", "weighted"]
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _folder_name(text: str) -> str:
@@ -71,7 +74,7 @@ class DataSection(ReadingSection):
     sampling: Sampling = "uniform"
     """uniform takes every training image once per epoch; class_balanced draws each class equally often,
     weighted as data.class_weights says, in as many draws as there are images. Evaluation takes each once."""
-    class_weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    class_weights: dict[str, Weight] = {}
     """weighted: how often an image of a class is drawn, relative to the others; 1 for those not named."""
 
     @model_validator(mode="after")
@@ -111,29 +114,62 @@ class TrainSection(Section):
     stage), head (train the head alone), gradual (thaw from the head down)."""
     precision: Precision = "fp32"
     """Arithmetic of the forward pass; bf16 and fp16 use autocast."""
+    loss: Loss = "cross_entropy"
+    """cross_entropy, or focal, which turns to what is still wrong; both take mixed targets."""
+    focal_gamma: Weight = 2.0
+    """focal: a class that is right with probability p counts (1 - p) to this power."""
+    class_weights: Literal["none", "auto"] | dict[str, Weight] = "none"
+    """How much an image of a class counts in the loss. auto: the rarer the more, 1 in the mean over the
+    training images; or a mapping, with 1 for those not named. The other way is data.sampling."""
     label_smoothing: Fraction = 0.0
     """Share of the target spread over all classes."""
+    teacher: str | Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None, examples=["runs/large/bundle"]
+    )
+    """Bundle whose answers are learnt besides the labels, or a list of which the mean is taken."""
+    teacher_temperature: Weight = 2.0
+    """How far the answers of teacher and student are softened before they are compared."""
+    teacher_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the teacher in the loss; the labels have the rest."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of the gradient; none does not clip."""
+    accumulate: Count = 1
+    """Compute each step in so many pieces, one after the other: less memory, the same gradient."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Evaluate and export a moving average of the weights, of which each step keeps this share (usually
+    0.999; less in the first steps); none takes the weights as they are."""
+    early_stop_patience: Count | None = None
+    """Stop after so many epochs without a better validation; none takes all epochs."""
     channels_last: bool = True
     """Store images channel by channel within a pixel, which convolutions prefer."""
+    compile: bool = False
+    """Compile the network with torch.compile for training: minutes at the start, then faster steps; needs a
+    C++ compiler on every node."""
+    checkpoint_activations: bool = False
+    """Keep only what goes into each block of the network, and compute the block again for its gradient: less
+    memory, about a third more work, the same result."""
     checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
     """Write resumable state every so many steps of an epoch, besides at its end; 0 does not."""
     checkpoint_every_s: Annotated[float, Field(ge=0)] = 300.0
     """Write resumable state when so many seconds have passed since the last; 0 does not."""
+
+    @property
+    def teachers(self) -> list[str]:
+        """The bundles of `teacher`: none, one or more."""
+        return [self.teacher] if isinstance(self.teacher, str) else self.teacher or []
 
 
 class OptimSection(Section):
     """How weights follow gradients."""
 
     name: Optimizer = "adamw"
-    """Optimizer."""
+    """Optimizer; muon is for transformers: it takes the matrices within the network, adamw all else."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate, of the deepest group."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     """Decay of weights; biases and normalisation are left out."""
     momentum: Fraction = 0.9
-    """Momentum of sgd."""
+    """Momentum of sgd and muon (0.95 is usual there)."""
     schedule: Schedule = "cosine"
     """How the learning rate moves, step by step."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
@@ -218,6 +254,13 @@ class FinetuneConfig(Section):
                 f"train.batch_size={self.train.batch_size} is less than run.num_workers={workers}; "
                 "each worker needs an image per step"
             )
+        share = self.train.batch_size // max(1, workers if isinstance(workers, int) else 1)
+        if self.train.accumulate > share:
+            raise ValueError(
+                f"train.accumulate={self.train.accumulate} is more than the {share} images that a worker has "
+                "in a step"
+            )
+        refuse_without_effect(self)
         return self
 
 

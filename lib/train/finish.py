@@ -32,7 +32,7 @@ def finish(trainer: Trainer) -> dict[str, Any]:
     plan = trainer.plan
     best = trainer.state.best_epoch
     trainer.world.wait()  # worker 0 may still be writing the weights
-    trainer.model.load_state_dict(load_best(plan.state_folder, best))
+    trainer.measured.load_state_dict(load_best(plan.state_folder, best))
     splits = [name for name in plan.dataset.manifest.splits if name != "train"] or ["train"]
     outcomes = {split: trainer.outcomes(split) for split in splits}
     trainer.inputs.share_bad()
@@ -42,6 +42,7 @@ def finish(trainer: Trainer) -> dict[str, Any]:
         "bundle": str(plan.folder / "bundle"),
         "metrics": metrics,
         "best_epoch": best,
+        "epochs": trainer.state.epoch,
         "bad_samples": len(trainer.inputs.quarantine),
     }
     if trainer.world.rank == 0:
@@ -72,7 +73,7 @@ def _write(
     shown = list(outcomes)[-1]
     classes = plan.dataset.classes
     samples = plan.dataset.samples(shown)
-    parameters = sum(p.numel() for p in trainer.model.parameters())
+    parameters = sum(p.numel() for p in trainer.measured.parameters())
     report = build_report(
         plan.folder.name,
         classes,
@@ -85,7 +86,7 @@ def _write(
             "weights": config.model.weights,
             "dataset": plan.dataset.where,
             "training images": f"{plan.dataset.manifest.splits['train'].num_samples:,}",
-            "best epoch": f"{trainer.state.best_epoch} of {config.train.epochs}",
+            "best epoch": f"{trainer.state.best_epoch} of {trainer.state.epoch}",
             "workers": f"{trainer.world.size} on {trainer.world.device.type} ({platform.machine()})",
         },
         history=trainer.state.history,
@@ -100,13 +101,15 @@ def _write(
         dataset_digest=plan.dataset.manifest.digest,
         training={
             "weights at the start": config.model.weights,
-            "epochs": f"{trainer.state.best_epoch} of {config.train.epochs} (best by validation)",
+            "epochs": f"{trainer.state.best_epoch} of {trainer.state.epoch} (best by validation)",
             "seed": config.run.seed,
+            **({"averaged": f"with decay {config.train.ema_decay:g}"} if config.train.ema_decay else {}),
+            **({"learnt from": ", ".join(config.train.teachers)} if config.train.teachers else {}),
         },
         rows=per_class(outcomes[shown], classes),
     )
     # The golden answer is that of the plain fp32 network on a CPU: what every replica must reproduce.
-    model = trainer.model.to(torch.device("cpu"), torch.float32).eval()
+    model = trainer.measured.to(torch.device("cpu"), torch.float32).eval()
     content = BundleContent(
         model=model,
         arch=config.model.name,
@@ -130,4 +133,4 @@ def _write(
 
 def _golden(trainer: Trainer, data: bytes) -> Golden:
     spec = trainer.plan.preprocess
-    return Golden(data, probabilities_of(trainer.model, prepare(data, spec)[None], spec, 1.0)[0])
+    return Golden(data, probabilities_of(trainer.measured, prepare(data, spec)[None], spec, 1.0)[0])

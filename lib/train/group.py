@@ -18,6 +18,7 @@ from lib.cluster import Placement
 from lib.console import say
 from lib.errors import MantaError, RunError
 from lib.runtime import ENVIRONMENT, keep_heap
+from lib.train.failures import is_out_of_memory, out_of_memory
 from lib.train.plan import RunPlan
 from lib.train.world import World
 
@@ -112,6 +113,8 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train) -> dict[str, A
     failure = ray.get(messages.failure.remote())
     if failure is not None:
         raise RunError(*failure)
+    if crash is not None and is_out_of_memory(crash):  # Ray ended a worker to save its node
+        raise RunError(*out_of_memory(plan.config, placement.workers)) from crash
     if crash is not None:
         raise RunError(
             f"the workers failed: {_last_line(crash)}",
@@ -149,7 +152,8 @@ def _work(config: dict[str, Any], *, train: Train, messages: Any, cpus: float) -
         told = str(error)
         if not any(word in told for word in _LOST_PEER):
             first = told.splitlines()[0] if told else ""
-            ray.get(messages.fail.remote(f"{type(error).__name__}: {first}", _hint(error)))
+            hint = "the traceback is in Ray's logs: /tmp/ray/session_latest/logs"
+            ray.get(messages.fail.remote(f"{type(error).__name__}: {first}", hint))
         raise
     if world.rank == 0:
         ray.get(messages.finish.remote(result))
@@ -168,16 +172,6 @@ def _read_lines(messages: Any, ended: threading.Event) -> None:
         if is_silent and time.monotonic() > warn_at:
             say("no worker has started yet: is the cluster busy with other work? (ray status tells)")
             warn_at = float("inf")
-
-
-def _hint(error: Exception) -> str:
-    if (
-        "out of memory" in str(error)
-        or "can't allocate memory" in str(error)
-        or isinstance(error, MemoryError)
-    ):
-        return "lower train.batch_size, or use more workers"
-    return "the traceback is in Ray's logs: /tmp/ray/session_latest/logs"
 
 
 def _last_line(error: Exception) -> str:

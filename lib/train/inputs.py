@@ -8,6 +8,9 @@ with inputs.measuring("val") as loader: …
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lib.data.dataset import Samples
 from lib.data.loader import Batch, Loader
 from lib.data.quarantine import Quarantine, read_quarantine
@@ -46,6 +49,10 @@ class Inputs:
             window_shards=config.data.shuffle_window_shards,
             weights=self._weights,
         )
+
+    def labels(self) -> NDArray[np.int32]:
+        """Return the labels of all training images; raises `RunError` if the index is damaged."""
+        return self._samples.labels()
 
     def training(self, order: EpochPlan, first_step: int) -> Iterator[Batch]:
         """Yield this worker's share of every remaining batch of an epoch."""

@@ -14,6 +14,7 @@ from lib.config.yaml_write import to_yaml
 from lib.console import say
 from lib.errors import UserError
 from lib.files import write_text
+from lib.train.failures import explained
 from lib.train.finish import finish, read_result
 from lib.train.group import run_on_ray
 from lib.train.loop import Trainer
@@ -63,10 +64,10 @@ def _check_shares(plan: RunPlan, workers: int) -> None:
 
 
 def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[str, Any]:
-    """Run one worker from its state to the result."""
-    trainer = Trainer(plan, world, say_line)
-    try:
-        trainer.run()
-        return finish(trainer)
-    finally:
-        trainer.inputs.close()
+    with explained(plan.config, world.size):
+        trainer = Trainer(plan, world, say_line)
+        try:
+            trainer.run()
+            return finish(trainer)
+        finally:
+            trainer.inputs.close()

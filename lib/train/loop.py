@@ -24,15 +24,19 @@ from lib.images.mix import mix_batch
 from lib.images.preprocess import normalise
 from lib.metrics import Outcomes, summarise
 from lib.models.build import build_pretrained
+from lib.models.ema import Ema
 from lib.models.freeze import apply_freeze, set_train_mode
 from lib.predict.evaluate import evaluate
+from lib.train.compiled import compiled
+from lib.train.failures import check_loss
 from lib.train.inputs import Inputs
 from lib.train.optim import build_optimizer, set_learning_rate
 from lib.train.plan import RunPlan
 from lib.train.progress import Progress, duration
+from lib.train.recompute import recompute_blocks
 from lib.train.schedules import learning_rate
 from lib.train.state import RunState, forget_worse, load_state, save_best, save_state
-from lib.train.step import StepSettings, train_step
+from lib.train.step import step_settings, train_step
 from lib.train.world import World
 
 Say = Callable[[str], None]
@@ -58,13 +62,15 @@ class Trainer:
         self.model: nn.Module = built.model.to(world.device).to(memory_format=layout)
         self.optimizer = build_optimizer(self.model, config.optim)
         self.scaler = GradScaler(world.device.type, enabled=config.train.precision == "fp16")
-        self.settings = StepSettings(
-            precision=config.train.precision,
-            label_smoothing=config.train.label_smoothing,
-            gradient_clip=config.train.gradient_clip,
-            world_size=world.size,
-        )
+        self.ema = Ema(self.model, config.train.ema_decay) if config.train.ema_decay is not None else None
+        # What is evaluated and exported.
+        self.measured = self.model if self.ema is None else self.ema.model
+        if config.train.checkpoint_activations:
+            recompute_blocks(self.model)
+        # What a step runs, on the parameters of the model.
+        self.network = compiled(self.model) if config.train.compile else self.model
         self.inputs = Inputs(plan, world, say)
+        self.settings = step_settings(plan, world, self.inputs.labels)
         self.state = self._restore()
         self._epoch_images = 0
         self._saved_at = time.monotonic()
@@ -80,20 +86,22 @@ class Trainer:
             done_steps=self.state.epoch * self.plan.steps + self.state.step,
         )
         has_val = "val" in self.plan.dataset.manifest.splits
-        while self.state.epoch < self.config.train.epochs:
+        while not self._is_over():
             started = time.monotonic()
             train_metrics = self._epoch(progress)
             train_s = time.monotonic() - started
             val = summarise(self.outcomes("val"), len(self.plan.dataset.classes)) if has_val else None
             self._finish_epoch(train_metrics, val, train_s, time.monotonic() - started)
+        if self.state.epoch < self.config.train.epochs:
+            self.say(f"stopped early: epoch {self.state.best_epoch} was the best")
 
     def outcomes(self, split: str) -> Outcomes:
         """Evaluate the model on a split, every sample once; all workers get the whole table."""
-        self.world.agree_on_buffers(self.model)
-        self.model.eval()
+        self.world.agree_on_buffers(self.measured)
+        self.measured.eval()
         with self.inputs.measuring(split) as (loader, num_samples):
             part = evaluate(
-                self.model,
+                self.measured,
                 loader,
                 self.plan.preprocess,
                 num_classes=len(self.plan.dataset.classes),
@@ -110,7 +118,7 @@ class Trainer:
         state, train = self.state, self.config.train
         freeze = apply_freeze(self.model, train.freeze, state.epoch, train.epochs)
         set_train_mode(self.model, freeze)
-        model = self.world.wrap(self.model)
+        model = self.world.wrap(self.network)
         losses = [epoch["val"]["loss"] for epoch in state.history if "val" in epoch]
         # Loss, correct and seen of this worker; what was done before a restart counts for worker 0.
         sums = torch.zeros(3, dtype=torch.float64, device=self.world.device)
@@ -125,6 +133,8 @@ class Trainer:
             at = state.epoch + state.step / self.plan.steps
             set_learning_rate(self.optimizer, learning_rate(self.config.optim, train.epochs, at, losses))
             loss, correct = self._step(model, batch, images)
+            if self.ema is not None:
+                self.ema.update(self.model)
             self.inputs.used(state.epoch, state.step, batch)
             sums[:2] += torch.stack([loss.double(), correct.double()])
             sums[2] += len(batch.ids)
@@ -132,16 +142,16 @@ class Trainer:
             self._epoch_images += images
             progress.step(images, wait_s)
             if progress.is_due():
-                self._check_loss(float(loss), state.epoch)
+                check_loss(float(loss), state.epoch, self.config)
                 progress.line(state.epoch, state.step - 1, float(loss) / len(batch.ids))
             if state.step < order.num_steps and self._is_time_to_save(state.step):
                 self._save(sums)
                 # A run that starts from this state builds its reducer anew: so does this one, because the
                 # layout of the buckets decides how three or more workers round.
-                model = self.world.wrap(self.model)
+                model = self.world.wrap(self.network)
             asked = time.monotonic()
         loss_sum, correct_sum, count = self.world.sum(sums).tolist()
-        self._check_loss(loss_sum, state.epoch)
+        check_loss(loss_sum, state.epoch, self.config)
         assert count == order.num_samples, (count, order.num_samples)
         self.inputs.share_bad()
         return {"num_samples": count, "loss": loss_sum / count, "accuracy": correct_sum / count}
@@ -167,6 +177,12 @@ class Trainer:
             global_count=global_count,
             settings=self.settings,
         )
+
+    def _is_over(self) -> bool:
+        """Tell whether the last epoch is finished, or the last better one is too long ago."""
+        state, patience = self.state, self.config.train.early_stop_patience
+        waited = state.epoch - state.best_epoch
+        return state.epoch >= self.config.train.epochs or (patience is not None and waited >= patience)
 
     def _is_time_to_save(self, step: int) -> bool:
         """Tell, on all workers alike, whether state is due after this step of an epoch."""
@@ -196,7 +212,7 @@ class Trainer:
         if _is_best(state.history):
             state.best_epoch = state.epoch
             if self.world.rank == 0:
-                save_best(self.plan.state_folder, state.epoch, self.model.state_dict())
+                save_best(self.plan.state_folder, state.epoch, self.measured.state_dict())
         self._save(None)
         if self.world.rank == 0:
             forget_worse(self.plan.state_folder, state.best_epoch)
@@ -213,12 +229,15 @@ class Trainer:
         """Write resumable state, with the sums of an unfinished epoch."""
         state = self.state
         self.world.agree_on_buffers(self.model)
+        if self.ema is not None:
+            self.world.agree_on_buffers(self.ema.model)
         if sums is not None:
             state.sums = self.world.sum(sums.clone()).tolist()
         if self.world.rank == 0:
             state.model = self.model.state_dict()
             state.optimizer = self.optimizer.state_dict()
             state.scaler = self.scaler.state_dict()
+            state.ema = {} if self.ema is None else self.ema.state_dict()
             state.dataset_digest = self.plan.dataset.manifest.digest
             save_state(self.plan.state_folder, state)
         self._saved_at = time.monotonic()
@@ -234,17 +253,11 @@ class Trainer:
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(state.optimizer)
         self.scaler.load_state_dict(state.scaler)
-        state.model, state.optimizer = {}, {}
+        if self.ema is not None:
+            self.ema.load_state_dict(state.ema)
+        state.model, state.optimizer, state.ema = {}, {}, {}
         self.say(f"going on from epoch {state.epoch + 1}, step {state.step}")
         return state
-
-    def _check_loss(self, loss: float, epoch: int) -> None:
-        if not math.isfinite(loss):
-            raise RunError(
-                f"the loss became {loss} in epoch {epoch + 1}",
-                "lower optim.lr, add optim.warmup_epochs, or set train.gradient_clip=1.0; "
-                f"go on from the last state with run.resume={self.plan.folder.name}",
-            )
 
 
 def _is_best(history: list[dict[str, dict[str, float]]]) -> bool:

@@ -5,20 +5,29 @@ set_learning_rate(optimizer, 3e-4)
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from lib.config.schema import OptimSection
 from lib.models.groups import depth_groups
+from lib.train.muon import MuonAdamW, hidden_matrices
 
-OPTIMIZERS: dict[str, Callable[[Any, OptimSection], Optimizer]] = {
-    "sgd": lambda groups, optim: SGD(
+
+def _muon(groups: Any, optim: OptimSection, model: nn.Module) -> Optimizer:
+    # It has all that is used of an optimizer.
+    muon: Any = MuonAdamW(groups, hidden_matrices(model), lr=optim.lr, momentum=optim.momentum)
+    return cast(Optimizer, muon)
+
+
+OPTIMIZERS: dict[str, Callable[[Any, OptimSection, nn.Module], Optimizer]] = {
+    "sgd": lambda groups, optim, _: SGD(
         groups, lr=optim.lr, momentum=optim.momentum, nesterov=optim.momentum > 0
     ),
-    "adam": lambda groups, optim: Adam(groups, lr=optim.lr),
-    "adamw": lambda groups, optim: AdamW(groups, lr=optim.lr),
+    "adam": lambda groups, optim, _: Adam(groups, lr=optim.lr),
+    "adamw": lambda groups, optim, _: AdamW(groups, lr=optim.lr),
+    "muon": _muon,
 }
 
 
@@ -39,7 +48,7 @@ def build_optimizer(model: nn.Module, optim: OptimSection) -> Optimizer:
         ):
             if chosen:
                 groups.append({"params": chosen, "weight_decay": decay, "lr_scale": scale})
-    return OPTIMIZERS[optim.name](groups, optim)
+    return OPTIMIZERS[optim.name](groups, optim, model)
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.config.paths import data_location, input_path, output_path
-from lib.config.schema import FinetuneConfig
+from lib.config.schema import FinetuneConfig, TrainSection
 from lib.config.wording import did_you_mean
 from lib.data.cache import cache_settings
 from lib.data.dataset import Dataset, open_dataset
@@ -24,7 +24,10 @@ from lib.models.defaults import default_preprocess
 from lib.models.freeze import freeze_table, suggest_freeze
 from lib.models.registry import check_model_name
 from lib.models.sizes import build_skeleton, check_image_size
+from lib.train.distill import check_teachers
 from lib.train.memory import estimate_mb
+from lib.train.muon import check_matrices
+from lib.train.recompute import block_paths, check_blocks
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,15 @@ class RunPlan:
         rows = freeze_table(skeleton, config.train.freeze, config.train.epochs)
         workers = config.run.num_workers
         share = -(-config.train.batch_size // max(1, workers)) if isinstance(workers, int) else None
-        images = share or config.train.batch_size
+        images = -(-(share or config.train.batch_size) // config.train.accumulate)
         memory = estimate_mb(
-            skeleton, config.optim.name, images=images, channels=spec.channels, image_size=spec.image_size
+            skeleton,
+            config.optim.name,
+            images=images,
+            channels=spec.channels,
+            image_size=spec.image_size,
+            has_ema=config.train.ema_decay is not None,
+            blocks=block_paths(skeleton) if config.train.checkpoint_activations else (),
         )
         trained = sum(row.parameters for row in rows if row.trainable)
         total = sum(row.parameters for row in rows)
@@ -82,10 +91,11 @@ class RunPlan:
             f"{config.train.batch_size} images each",
             f"workers   {workers}; each reads its share of every batch from {len(self.counts)} shard"
             f"{'s' * (len(self.counts) > 1)}",
-            f"memory    about {memory:,.0f} MB per worker for {images} images a step, besides the "
+            f"memory    about {memory:,.0f} MB per worker for {images} images at a time, besides the "
             "process itself",
             *([f"sampling  {config.data.sampling}"] * (config.data.sampling != "uniform")),
             f"optimizer {config.optim.name}, lr {config.optim.lr:g}, {config.optim.schedule}",
+            *_techniques(config.train),
             f"augment   {config.augment.policy}, mix {config.augment.mix}",
             f"run       {self.folder}",
         ]
@@ -125,7 +135,13 @@ def plan_run(config: FinetuneConfig) -> RunPlan:
     channels = dataset.manifest.channels if model.channels == "auto" else model.channels
     spec = _preprocess(config, channels)
     arch_kwargs = {"num_classes": len(dataset.classes), "channels": channels, "image_size": spec.image_size}
-    check_image_size(build_skeleton(model.name, **arch_kwargs), model.name, **arch_kwargs)
+    skeleton = build_skeleton(model.name, **arch_kwargs)
+    check_image_size(skeleton, model.name, **arch_kwargs)
+    if config.optim.name == "muon":
+        check_matrices(skeleton, model.name)
+    if config.train.checkpoint_activations:
+        check_blocks(skeleton, model.name)
+    check_teachers(config.train.teachers, dataset.classes)
     if model.weights not in ("none", "default"):
         # Another network's file is found out here, not by every worker.
         build_pretrained(model.name, **arch_kwargs, weights=model.weights)
@@ -146,10 +162,12 @@ def _named(config: FinetuneConfig) -> FinetuneConfig:
     kind = model.name.replace(":", "-").replace("/", "-")
     name = run.resume or run.name or f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     weights = model.weights if model.weights in ("none", "default") else str(input_path(model.weights))
+    teachers = [str(input_path(path)) for path in config.train.teachers]
     return config.model_copy(
         update={
             "run": run.model_copy(update={"name": name}),
             "model": model.model_copy(update={"weights": weights}),
+            "train": config.train.model_copy(update={"teacher": teachers or None}),
         }
     )
 
@@ -169,12 +187,15 @@ def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
     splits = dataset.manifest.splits
     if "train" not in splits:
         raise UserError(f"{dataset.where} has no split 'train'", f"it has: {', '.join(splits)}")
-    unknown = [name for name in config.data.class_weights if name not in dataset.classes]
-    if unknown:
-        lines = [
-            f"data.class_weights.{name}: no such class{did_you_mean(name, dataset.classes)}"
-            for name in unknown
-        ]
+    weighted = {"data": config.data.class_weights, "train": config.train.class_weights}
+    lines = [
+        f"{section}.class_weights.{name}: no such class{did_you_mean(name, dataset.classes)}"
+        for section, weights in weighted.items()
+        if isinstance(weights, dict)
+        for name in weights
+        if name not in dataset.classes
+    ]
+    if lines:
         shown = ", ".join(dataset.classes[:20]) + (", …" if len(dataset.classes) > 20 else "")
         raise UserError("\n".join(lines), f"classes of {dataset.where}: {shown}")
     workers = config.run.num_workers
@@ -186,6 +207,11 @@ def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
         raise UserError(
             f"optim.schedule=plateau follows the validation loss; {dataset.where} has no val split"
         )
+    if config.train.early_stop_patience is not None and "val" not in splits:
+        raise UserError(
+            f"train.early_stop_patience waits for a better validation; {dataset.where} has no val split",
+            "leave it out, or pack the dataset with split.val=0.1",
+        )
     if samples == 0:
         raise UserError(f"{dataset.where} has no training images", "pack more images")
 
@@ -194,3 +220,26 @@ def _learns(first_epoch: int | None) -> str:
     if first_epoch is None:
         return "frozen"
     return "trained" if first_epoch == 0 else f"trained from epoch {first_epoch + 1}"
+
+
+def _techniques(train: TrainSection) -> list[str]:
+    """Say what differs from a plain step, in as few lines as there is to say."""
+    loss = [
+        f"focal, gamma {train.focal_gamma:g}" if train.loss == "focal" else "cross entropy",
+        *(["classes weighted"] if train.class_weights != "none" else []),
+        *([f"smoothed {train.label_smoothing:g}"] if train.label_smoothing else []),
+    ]
+    step = [
+        *([f"in {train.accumulate} pieces"] if train.accumulate > 1 else []),
+        *([train.precision] if train.precision != "fp32" else []),
+        *([f"gradient clipped at {train.gradient_clip:g}"] if train.gradient_clip is not None else []),
+        *(["compiled"] if train.compile else []),
+        *(["blocks computed twice"] if train.checkpoint_activations else []),
+        *([f"weights averaged, decay {train.ema_decay:g}"] if train.ema_decay is not None else []),
+    ]
+    share = f"weight {train.teacher_weight:g}, temperature {train.teacher_temperature:g}"
+    return [
+        *([f"loss      {', '.join(loss)}"] if len(loss) > 1 or train.loss == "focal" else []),
+        *(f"teacher   {path} ({share})" for path in train.teachers),
+        *([f"step      {', '.join(step)}"] if step else []),
+    ]

@@ -36,8 +36,12 @@ _MAY_CHANGE = (
     "run.storage",
     "run.trace",
     "run.use_gpu",
+    "train.accumulate",
+    "train.checkpoint_activations",
     "train.checkpoint_every_s",
     "train.checkpoint_every_steps",
+    "train.compile",
+    "train.early_stop_patience",
     "train.epochs",
 )
 

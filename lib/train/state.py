@@ -33,6 +33,8 @@ class RunState:
     model: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
+    ema: dict[str, Any] = field(default_factory=dict)
+    """Empty for a run without one."""
     sums: list[float] = field(default_factory=list)
     """Loss, correct and seen of the unfinished epoch, over all workers."""
     history: list[dict[str, Any]] = field(default_factory=list)

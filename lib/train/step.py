@@ -5,15 +5,23 @@ loss_sum, correct = train_step(
 )
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from lib.models.head import AUX_LOSS_WEIGHT, split_outputs
+from lib.train.distill import Distillation, build_distillation
+from lib.train.losses import Objective, build_objective
+from lib.train.plan import RunPlan
+from lib.train.world import World
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -23,9 +31,25 @@ class StepSettings:
     """What is the same for every step of a run."""
 
     precision: str = "fp32"
-    label_smoothing: float = 0.0
     gradient_clip: float | None = None
     world_size: int = 1
+    accumulate: int = 1
+    """Pieces that a worker's share of a batch is computed in."""
+    objective: Objective = field(default_factory=Objective)
+    distillation: Distillation | None = None
+
+
+def step_settings(plan: RunPlan, world: World, labels: Callable[[], NDArray[np.int32]]) -> StepSettings:
+    """Return the settings of a run; `labels` reads those of all training images, and is called if needed."""
+    train, classes = plan.config.train, plan.dataset.classes
+    return StepSettings(
+        precision=train.precision,
+        gradient_clip=train.gradient_clip,
+        world_size=world.size,
+        accumulate=train.accumulate,
+        objective=build_objective(train, classes, labels, world.device),
+        distillation=build_distillation(train, classes, plan.preprocess, world.device),
+    )
 
 
 def train_step(
@@ -44,25 +68,51 @@ def train_step(
     the batch over all workers. Workers average gradients, so each scales its sum by world_size /
     global_count: every sample weighs the same however the batch is split.
     """
-    device = images.device.type
-    with torch.autocast(device, DTYPES[settings.precision], enabled=settings.precision != "fp32"):
-        logits, auxiliary = split_outputs(model(images))
-    loss = summed_loss(logits, targets, settings.label_smoothing)
-    total = loss
-    for extra in auxiliary:
-        total = total + AUX_LOSS_WEIGHT * summed_loss(extra, targets, settings.label_smoothing)
     optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(scaler.scale(total * (settings.world_size / global_count)))
+    pieces = min(settings.accumulate, len(images))
+    parts = zip(images.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
+    losses, corrects = [], []
+    for number, (some, wanted) in enumerate(parts, 1):
+        with _reducing(model, number == pieces):
+            loss, correct, total = _forward(model, some, wanted, settings)
+            torch.autograd.backward(scaler.scale(total * (settings.world_size / global_count)))
+        losses.append(loss.detach())
+        corrects.append(correct)
     if settings.gradient_clip is not None:
         scaler.unscale_(optimizer)
         trained = [p for p in model.parameters() if p.grad is not None]
         nn.utils.clip_grad_norm_(trained, settings.gradient_clip)
     scaler.step(optimizer)
     scaler.update()
+    return torch.stack(losses).sum(), torch.stack(corrects).sum()
+
+
+def _forward(
+    model: nn.Module, images: Tensor, targets: Tensor, settings: StepSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss of the head, its correct answers, and what is minimised: all summed."""
+    distillation, device = settings.distillation, images.device.type
+    with torch.autocast(device, DTYPES[settings.precision], enabled=settings.precision != "fp32"):
+        answers = None if distillation is None else distillation.answers(images)
+        logits, auxiliary = split_outputs(model(images))
+
+    def loss_of(output: Tensor) -> Tensor:
+        loss = settings.objective(output, targets)
+        if distillation is None or answers is None:
+            return loss
+        return distillation.blend(loss, output, answers)
+
+    loss = loss_of(logits)
+    total = loss
+    for extra in auxiliary:
+        total = total + AUX_LOSS_WEIGHT * loss_of(extra)
     labels = targets if targets.ndim == 1 else targets.argmax(1)
-    return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+    return loss, (logits.detach().argmax(1) == labels).sum(), total
 
 
-def summed_loss(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    """Cross entropy [b, classes], summed over the batch, in fp32."""
-    return cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=label_smoothing)
+def _reducing(model: nn.Module, is_last: bool) -> AbstractContextManager[object]:
+    """Let workers exchange gradients in the last piece of a step only."""
+    if is_last or not isinstance(model, DistributedDataParallel):
+        return nullcontext()
+    manager: AbstractContextManager[object] = model.no_sync()
+    return manager

@@ -42,6 +42,22 @@ def test_freeze_strategies_are_those_of_the_models() -> None:
         ({"data": {"root": "x", "sampling": "weighted"}}, "needs data.class_weights"),
         ({"data": {"root": "x", "class_weights": {"cat": 2}}}, "no effect without data.sampling=weighted"),
         ({"data": {"root": "s3://b/x", "source": "digits"}}, "data.root is a URI; leave one out"),
+        ({"train": {"focal_gamma": 1.0}}, "train.focal_gamma has no effect without train.loss=focal"),
+        ({"train": {"teacher_weight": 0.9}}, "no effect without train.teacher=BUNDLE"),
+        (
+            {"train": {"teacher": "b", "teacher_weight": 1, "label_smoothing": 0.1}},
+            "train.teacher_weight=1 leaves nothing to the labels",
+        ),
+        (
+            {"data": {"root": "x", "sampling": "class_balanced"}, "train": {"class_weights": "auto"}},
+            "data.sampling=class_balanced changes how often they come; choose one",
+        ),
+        ({"train": {"compile": True, "checkpoint_activations": True}}, "leave out train.checkpoint_activ"),
+        ({"optim": {"momentum": 0.8}}, "optim.momentum has no effect with optim.name=adamw"),
+        (
+            {"train": {"batch_size": 8, "accumulate": 3}, "run": {"num_workers": 4}},
+            "train.accumulate=3 is more than the 2 images",
+        ),
         ({"run": {"name": "../up"}}, "cannot name a folder"),
         ({"run": {"name": ".hidden"}}, "cannot name a folder"),
     ],
@@ -49,6 +65,21 @@ def test_freeze_strategies_are_those_of_the_models() -> None:
 def test_what_does_not_fit_together_is_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         FinetuneConfig.model_validate({"data": {"root": "x"}, **changes})
+
+
+def test_options_that_go_together_are_taken() -> None:
+    train = {
+        "loss": "focal",
+        "focal_gamma": 1.0,
+        "class_weights": {"cat": 2},
+        "teacher": ["a", "b"],
+        "teacher_weight": 1e-3,
+        "accumulate": 2,
+    }
+    optim = {"name": "muon", "momentum": 0.95}
+    config = FinetuneConfig.model_validate({"data": {"root": "x"}, "train": train, "optim": optim})
+    assert config.train.teachers == ["a", "b"]
+    assert config.train.model_copy(update={"teacher": "c"}).teachers == ["c"]
 
 
 def test_splits_must_leave_something_to_train_on() -> None:

@@ -15,6 +15,19 @@ def test_parameters_and_layer_outputs_are_counted() -> None:
     assert found == pytest.approx((4 * parameters + outputs) * 4 / 1e6)
 
 
+def test_blocks_that_are_computed_again_keep_their_outputs_and_the_largest_inside() -> None:
+    with torch.device("meta"):
+        blocks = [
+            nn.Sequential(nn.Conv2d(8, n, 1, bias=False), nn.Conv2d(n, 8, 1, bias=False)) for n in (2, 4)
+        ]
+        model = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), *blocks)
+    parameters = 3 * 8 + 2 * 2 * 8 + 2 * 4 * 8
+    # Three outputs of 8 channels; inside the second block 4 and 8.
+    outputs = 5 * (3 * 8 + 4 + 8) * 4 * 4
+    found = estimate_mb(model, "sgd", images=5, channels=3, image_size=4, has_ema=True, blocks=["1", "2"])
+    assert found == pytest.approx((4 * parameters + outputs) * 4 / 1e6)
+
+
 def test_the_estimate_grows_with_the_batch() -> None:
     skeleton = build_skeleton("resnet18", num_classes=10)
     few, many = (estimate_mb(skeleton, "sgd", images=n, channels=3, image_size=224) for n in (8, 64))

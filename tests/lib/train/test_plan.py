@@ -65,6 +65,33 @@ def test_class_weights_name_classes(finetune_config: Make) -> None:
     assert "sampling  class_balanced" in told
 
 
+def test_techniques_are_told_and_their_names_checked(finetune_config: Make, digits_bundle: Path) -> None:
+    plain = "\n".join(plan_run(finetune_config()).lines())
+    assert not any(f"\n{word}" in plain for word in ("loss ", "teacher ", "step "))
+    changes = {
+        "train__loss": "focal",
+        "train__class_weights": {"3": 2},
+        "train__accumulate": 4,
+        "train__ema_decay": 0.99,
+        "train__teacher": str(digits_bundle),
+    }
+    told = "\n".join(plan_run(finetune_config(**changes)).lines())
+    assert "\nloss      focal, gamma 2, classes weighted\n" in told
+    assert f"\nteacher   {digits_bundle} (weight 0.5, temperature 2)\n" in told
+    assert "\nstep      in 4 pieces, weights averaged, decay 0.99\n" in told
+    assert "for 16 images at a time" in told
+    with pytest.raises(UserError, match=r"train.class_weights.x: no such class"):
+        plan_run(finetune_config(train__class_weights={"x": 2}))
+
+
+def test_a_teacher_is_found_wherever_the_workers_run(
+    finetune_config: Make, digits_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(digits_bundle.parent)
+    config = plan_run(finetune_config(train__teacher="bundle")).config
+    assert config.train.teachers == [str(digits_bundle)]
+
+
 def test_a_size_at_which_the_network_cannot_work_is_refused(finetune_config: Make) -> None:
     with pytest.raises(UserError, match="image_size=8"):
         plan_run(finetune_config(model__name="alexnet", model__image_size=8))
@@ -92,6 +119,8 @@ def test_a_run_that_has_begun_keeps_what_decides_its_steps(finetune_config: Make
     stored = tmp_path / "config.yaml"
     stored.write_text(to_yaml(finetune_config()))
     check_unchanged(finetune_config(train__epochs=9, run__num_workers=2), tmp_path)
+    # What a run that was out of memory is told to change.
+    check_unchanged(finetune_config(train__accumulate=4, train__compile=False), tmp_path)
     with pytest.raises(UserError, match=r"optim.lr: began with 0.001, now 0.1"):
         check_unchanged(finetune_config(optim__lr=0.1), tmp_path)
     weighted = finetune_config(data__sampling="weighted", data__class_weights={"3": 2})

@@ -7,6 +7,7 @@ from torch.amp import GradScaler
 from torch.optim import SGD
 
 from lib.models.build import build_model
+from lib.train.losses import Objective
 from lib.train.step import StepSettings, train_step
 
 
@@ -16,7 +17,7 @@ def small_net() -> nn.Module:
 
 
 def take(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, **settings: object) -> tuple:
-    scaler = GradScaler("cpu", enabled=False)
+    scaler = GradScaler("cpu", enabled=settings.get("precision") == "fp16")
     return train_step(
         model,
         SGD(model.parameters(), lr=0.1),
@@ -60,6 +61,22 @@ def test_soft_targets_of_one_class_are_the_hard_label() -> None:
     assert loss_soft.item() == pytest.approx(loss_hard.item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("pieces", [2, 3, 7, 100])
+@pytest.mark.parametrize("targets", ["labels", "mixed"])
+def test_pieces_add_up_to_the_step_in_one(pieces: int, targets: str) -> None:
+    images, labels = torch.randn(7, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    wanted = labels if targets == "labels" else torch.rand(7, 3).softmax(1)
+    objective = Objective("focal", label_smoothing=0.1, class_weights=torch.tensor([0.5, 1.0, 2.0]))
+    whole, parts = small_net(), small_net()
+    loss, correct = take(whole, images, wanted, objective=objective, gradient_clip=0.5)
+    again = take(parts, images, wanted, objective=objective, gradient_clip=0.5, accumulate=pieces)
+    assert again[0].item() == pytest.approx(loss.item(), abs=1e-6)
+    assert again[1] == correct
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, atol=1e-6)
+        assert torch.allclose(one, other, atol=1e-6)
+
+
 def test_clipping_bounds_the_gradient() -> None:
     model = small_net()
     take(model, torch.randn(4, 1, 8, 8) * 100, torch.tensor([0, 1, 2, 0]), gradient_clip=0.01)
@@ -74,7 +91,8 @@ def test_auxiliary_heads_are_trained() -> None:
     assert model.aux2.fc2.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("precision", ["bf16"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_autocast_still_returns_an_fp32_loss(precision: str) -> None:
     loss, _ = take(small_net(), torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 0]), precision=precision)
     assert loss.dtype == torch.float32
+    assert loss.isfinite()
