@@ -86,8 +86,8 @@ def check_mix(augment: "AugmentSection", train: "TrainSection", num_workers: int
     smallest = min([train.batch_size, *(stage.batch_size or train.batch_size for stage in train.resize)])
     if smallest < 2 * workers:
         raise ValueError(
-            f"augment.mix={augment.mix} blends pairs within a worker; {smallest} images a step give "
-            f"{workers} worker{'s' * (workers > 1)} less than two each"
+            f"augment.mix={augment.mix} blends pairs within a worker; {smallest} images a step are less "
+            f"than two each for {workers} worker{'s' * (workers > 1)}"
         )
 
 
