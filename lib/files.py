@@ -17,9 +17,14 @@ T = TypeVar("T", bound=BaseModel)
 
 def write_text(path: Path, text: str) -> None:
     """Write a file beside its place and rename it; raises `RunError` if the disk refuses."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file as `write_text` does."""
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}", "the old one is kept; make room") from None

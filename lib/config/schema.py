@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from lib.config.combinations import refuse_without_effect
+from lib.config.conflicts import check_mix, check_optimisation, check_schedule, check_shares, check_stages
 from lib.config.paths import is_uri
 
 Freeze = Literal["none", "early", "most", "head", "gradual"]
@@ -102,6 +102,19 @@ class ModelSection(Section):
     pretrained weights is summed over its channels then, which changes no answer."""
 
 
+class ResizeStage(Section):
+    """Some epochs at another image size."""
+
+    until_epoch: Count
+    """Last epoch of the stage, counted from 1; it begins where the stage before it ends."""
+    image_size: Count
+    """Side of the square that the network sees meanwhile."""
+    lr_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """The learning rate of the schedule is multiplied by this."""
+    batch_size: Count | None = None
+    """Images per step, over all workers together; by default train.batch_size."""
+
+
 class TrainSection(Section):
     """How long, how large, how exact."""
 
@@ -109,6 +122,12 @@ class TrainSection(Section):
     """Passes over the training split."""
     batch_size: Count = 64
     """Images per step, over all workers together."""
+    resize: list[ResizeStage] = Field(
+        default=[],
+        examples=[[{"until_epoch": 4, "image_size": 96, "lr_factor": 2.0, "batch_size": 256}]],
+    )
+    """Progressive resizing: stages {until_epoch, image_size, lr_factor, batch_size}, the last two optional.
+    Epochs after the last stage are at model.image_size, and so is all measuring."""
     freeze: Freeze = "none"
     """Which part of the backbone stays as it is: none, early (the first 60 %), most (all but the last
     stage), head (train the head alone), gradual (thaw from the head down)."""
@@ -171,19 +190,20 @@ class OptimSection(Section):
     momentum: Fraction = 0.9
     """Momentum of sgd and muon (0.95 is usual there)."""
     schedule: Schedule = "cosine"
-    """How the learning rate moves, step by step."""
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
-    """Linear warm-up before the schedule."""
+    """How the learning rate moves, step by step. plateau moves it after epochs, by the validation loss."""
+    warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Linear warm-up from near zero to where the schedule begins, which runs over the epochs after it."""
     min_lr: Annotated[float, Field(ge=0)] = 1e-6
     """Where cosine, warm_restarts, plateau and one_cycle end."""
-    step_epochs: Count = 10
+    step_epochs: Count = 3
     """step: epochs between two reductions."""
     step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """step and plateau: the learning rate is multiplied by this."""
     plateau_patience: Annotated[int, Field(ge=0)] = 5
     """plateau: epochs without a better validation loss before a reduction."""
-    restart_epochs: Count = 10
-    """warm_restarts: length of the first cycle; each next one is twice as long."""
+    restart_epochs: Count = 3
+    """warm_restarts: length n of the first cycle; each next one is twice as long, so n, 3n or 7n epochs after
+    the warm-up end with a cycle."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Each group shallower than the head learns at this factor of the group above it."""
 
@@ -192,12 +212,14 @@ class AugmentSection(Section):
     """What training does to an image that evaluation does not."""
 
     policy: str = Field(default="standard", examples=["none", "light", "standard", "strong", "trivial"])
-    """none, light (crop), standard (crop and flip), strong (crop, flip, colour, erasing), trivial,
-    randaugment, autoaugment, or package.module:function."""
+    """none, light (crop), standard (crop and flip), strong (crop, flip, colour, erasing); trivial,
+    randaugment, autoaugment, augmix (crop, flip, and what the papers do); albumentations:FILE (crop, and a
+    pipeline saved as .json or .yaml); package.module:function (crop, and transforms of your own)."""
     min_crop: Annotated[float, Field(gt=0, le=1)] = 0.35
     """Smallest share of the image that a random crop takes; images of up to 64 pixels are shifted instead."""
     mix: Mix = "none"
-    """Blend pairs of images and their labels within a batch."""
+    """Blend pairs of images and their labels: mixup, cutmix, or both in turn at random. Pairs are made within
+    each worker's share of a batch, so other numbers of workers blend other pairs."""
     mix_alpha: Annotated[float, Field(gt=0)] = 1.0
     """Parameter of the Beta distribution of the blend."""
 
@@ -235,32 +257,17 @@ class FinetuneConfig(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.optim.min_lr > self.optim.lr:
-            raise ValueError(f"optim.min_lr={self.optim.min_lr:g} is above optim.lr={self.optim.lr:g}")
-        if self.optim.warmup_epochs >= self.train.epochs:
-            raise ValueError(
-                f"optim.warmup_epochs={self.optim.warmup_epochs:g} leaves nothing of "
-                f"train.epochs={self.train.epochs}"
-            )
+        check_schedule(self.optim, self.train.epochs)
+        check_stages(self.train)
+        check_shares(self.train, self.run.num_workers)
+        check_mix(self.augment, self.train, self.run.num_workers)
         if self.data.sampling == "weighted" and not self.data.class_weights:
             raise ValueError(
                 "data.sampling=weighted needs data.class_weights, such as data.class_weights.cat=3"
             )
         if self.data.sampling != "weighted" and self.data.class_weights:
             raise ValueError("data.class_weights has no effect without data.sampling=weighted")
-        workers = self.run.num_workers
-        if isinstance(workers, int) and self.train.batch_size < workers:
-            raise ValueError(
-                f"train.batch_size={self.train.batch_size} is less than run.num_workers={workers}; "
-                "each worker needs an image per step"
-            )
-        share = self.train.batch_size // max(1, workers if isinstance(workers, int) else 1)
-        if self.train.accumulate > share:
-            raise ValueError(
-                f"train.accumulate={self.train.accumulate} is more than the {share} images that a worker has "
-                "in a step"
-            )
-        refuse_without_effect(self)
+        check_optimisation(self)
         return self
 
 

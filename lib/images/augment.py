@@ -8,6 +8,7 @@ them. All randomness comes from the seed, so a sample looks the same in every ru
 """
 
 import importlib
+import io
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from functools import partial
 from random import Random
 from typing import cast
 
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.transforms import v2
 
 from lib.errors import UserError
+from lib.images.albumentations_file import read_pipeline
 from lib.images.decode import MAX_PIXELS
 from lib.images.jpeg import Box
 from lib.images.preprocess import cut, prepare
@@ -32,6 +35,9 @@ Pixels = Callable[[Tensor], Tensor]
 # Up to this size pictures are small drawings of one thing: shift them; larger ones are cut and scaled.
 _SMALL = 64
 DEFAULT_SCALE = (0.35, 1.0)
+ALBUMENTATIONS = "albumentations:"
+# Pictures that a policy from outside is tried on: what it does is drawn at random.
+_TRIALS = 12
 _RATIO = (3 / 4, 4 / 3)
 
 
@@ -56,6 +62,7 @@ POLICIES = {
     "trivial": Policy(flip=True, steps=lambda _: [v2.TrivialAugmentWide()]),
     "randaugment": Policy(flip=True, steps=lambda _: [v2.RandAugment()]),
     "autoaugment": Policy(flip=True, steps=lambda _: [v2.AutoAugment()]),
+    "augmix": Policy(flip=True, steps=lambda _: [v2.AugMix()]),
 }
 
 
@@ -65,26 +72,60 @@ def train_transform(
     max_pixels: int = MAX_PIXELS,
     *,
     scale: tuple[float, float] = DEFAULT_SCALE,
+    final_size: int | None = None,
 ) -> Transform:
     """Return `(data, seed) -> uint8 [channels, image_size, image_size]` for a policy name.
 
-    `none` is what evaluation does; `package.module:function` names a function `(spec) -> [transform, …]`;
-    `scale` is the share of the picture that a crop takes, least and most. Raises `UserError` for an unknown
-    policy.
+    `none` is what evaluation does; `albumentations:FILE` reads a pipeline; `package.module:function` names a
+    function `(spec) -> [transform, …]` whose transforms draw from torch. `scale` is the share of the picture
+    that a crop takes, least and most; `final_size` is the size that the network is for, where `spec` is a
+    stage of progressive resizing. Raises `UserError` for an unknown policy.
     """
     if policy == "none":
         return lambda data, _seed: prepare(data, spec, max_pixels)
     if policy in POLICIES:
         chosen = POLICIES[policy]
+    elif policy.startswith(ALBUMENTATIONS):
+        file = policy.removeprefix(ALBUMENTATIONS)
+        chosen = Policy(flip=False, steps=lambda _: [read_pipeline(file)])
     elif ":" in policy:
         chosen = Policy(flip=False, steps=_imported(policy))
     else:
-        known = ", ".join(["none", *POLICIES, "package.module:function"])
+        known = ", ".join(["none", *POLICIES, f"{ALBUMENTATIONS}FILE", "package.module:function"])
         raise UserError(f"augment.policy={policy} is not a policy", f"choose one of {known}")
-    crop = _shifted if spec.image_size <= _SMALL else partial(_cropped, scale=scale)
+    crop = _shifted if is_small(final_size or spec.image_size) else partial(_cropped, scale=scale)
     return partial(
         _augmented, crop=crop, flip=chosen.flip, steps=chosen.steps(spec), spec=spec, max_pixels=max_pixels
     )
+
+
+def is_small(image_size: int) -> bool:
+    """Tell whether pictures of this size are shifted, not cropped."""
+    return image_size <= _SMALL
+
+
+def check_policy(policy: str, spec: PreprocessSpec) -> None:
+    """Try a policy that comes from outside on a few pictures of noise.
+
+    Raises `UserError` if it fails, or gives anything but uint8 [channels, image_size, image_size].
+    """
+    if ":" not in policy:
+        return
+    side = 2 * spec.image_size
+    stream = io.BytesIO()
+    Image.frombytes("RGB", (side, side), Random(0).randbytes(3 * side * side)).save(stream, "PNG")
+    transform = train_transform(policy, spec)
+    wanted = f"uint8 [{spec.channels}, {spec.image_size}, {spec.image_size}]"
+    for seed in range(_TRIALS):
+        try:
+            pixels = transform(stream.getvalue(), seed)
+        except Exception as error:  # code and pipelines of others raise anything
+            told = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+            raise UserError(f"augment.policy={policy} fails on {wanted}: {told}") from error
+        found = f"{str(pixels.dtype).removeprefix('torch.')} {list(pixels.shape)}"
+        if found != wanted:
+            hint = "leave out what crops, resizes, normalises or converts: that is done before or after it"
+            raise UserError(f"augment.policy={policy} makes {found} of {wanted}", hint)
 
 
 def _augmented(

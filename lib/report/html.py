@@ -26,6 +26,7 @@ from lib import metrics
 from lib.metrics import Outcomes
 from lib.report.figures import confidence_histogram, coverage_curve, line_chart, reliability_diagram
 from lib.report.matrix import MAX_CLASSES, confusion_matrix, shown_classes
+from lib.report.sheet import Sheet
 from lib.report.svg import number, percent
 
 MAX_MISTAKES = 24
@@ -52,6 +53,8 @@ class Report:
     classes: list[str]
     split_metrics: Mapping[str, Mapping[str, float]]
     history: Sequence[Mapping[str, Any]] = ()
+    rates: Sequence[tuple[float, float]] = ()
+    augmentations: Sheet | None = None
     outcomes: Outcomes | None = None
     outcomes_split: str = ""
     keys: Sequence[str] = ()
@@ -88,7 +91,7 @@ def render(report: Report) -> str:
     context: dict[str, Any] = {
         "report": report,
         "version": lib.__version__,
-        "curves": training_curves(report.history),
+        "curves": training_curves(report.history, report.rates),
         "splits": {name: dict(values) for name, values in report.split_metrics.items()},
         "main_split": main_split(report),
         "mistakes": list(report.mistakes),
@@ -123,8 +126,13 @@ def hardest_mistakes(
     ]
 
 
-def training_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Markup]:
-    """The figures of the epochs so far by name; a quantity that was never recorded has none."""
+def training_curves(
+    history: Sequence[Mapping[str, Any]], rates: Sequence[tuple[float, float]] = ()
+) -> dict[str, Markup]:
+    """The figures of the epochs so far by name; a quantity that was never recorded has none.
+
+    `rates` are points (epochs since the start, learning rate).
+    """
 
     def points(*path: str) -> list[tuple[float, float]]:
         found = []
@@ -144,8 +152,8 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Markup]:
     accuracy = {name: points(name, "accuracy") for name in splits}
     if any(accuracy.values()):
         figures["Accuracy"] = line_chart("Accuracy", accuracy, y_format=lambda value: f"{100 * value:.4g}%")
-    if points("lr"):
-        figures["Learning rate"] = line_chart("Learning rate", {"lr": points("lr")}, from_zero=True)
+    if rates:
+        figures["Learning rate"] = line_chart("Learning rate", {"lr": rates}, from_zero=True)
     return {name: Markup(figure) for name, figure in figures.items()}
 
 

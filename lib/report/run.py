@@ -12,6 +12,7 @@ from lib.data.dataset import Samples
 from lib.images.decode import decode
 from lib.metrics import Outcomes, hardest
 from lib.report.html import MAX_MISTAKES, Report, hardest_mistakes
+from lib.report.sheet import Sheet
 
 _THUMBNAIL = 96
 
@@ -25,6 +26,8 @@ def build_report(
     *,
     summary: Mapping[str, str],
     history: Sequence[Mapping[str, Any]] = (),
+    rates: Sequence[tuple[float, float]] = (),
+    augmentations: Sheet | None = None,
     next_steps: Sequence[str] = (),
 ) -> Report:
     """Put a report together; `outcomes` are those of the split `samples`."""
@@ -38,6 +41,8 @@ def build_report(
         classes=classes,
         split_metrics=split_metrics,
         history=history,
+        rates=rates,
+        augmentations=augmentations,
         outcomes=outcomes,
         outcomes_split=samples.name,
         keys=keys,

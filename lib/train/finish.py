@@ -22,6 +22,7 @@ from lib.report.card import model_card
 from lib.report.html import write_report
 from lib.report.run import build_report
 from lib.train.loop import Trainer
+from lib.train.sheet import read_sheet
 from lib.train.state import load_best
 
 RESULT = "result.json"
@@ -90,6 +91,8 @@ def _write(
             "workers": f"{trainer.world.size} on {trainer.world.device.type} ({platform.machine()})",
         },
         history=trainer.state.history,
+        rates=trainer.state.rates,
+        augmentations=read_sheet(plan),
         next_steps=[f"python -m serving bundle={plan.folder / 'bundle'}"],
     )
     card = model_card(

@@ -1,7 +1,8 @@
 """The images of a run, as one worker gets them: training batches in order, splits to measure, bad samples.
 
 inputs = Inputs(plan, world, tell)
-for batch in inputs.training(epoch, first_step): …; inputs.used(epoch, step, batch)
+order = inputs.order(epoch)
+for batch in inputs.training(epoch, order, first_step): …; inputs.used(epoch, step, batch)
 with inputs.measuring("val") as loader: …
 """
 
@@ -15,8 +16,10 @@ from lib.data.dataset import Samples
 from lib.data.loader import Batch, Loader
 from lib.data.quarantine import Quarantine, read_quarantine
 from lib.data.sampling import EpochPlan, sampling_weights
-from lib.images.augment import train_transform
+from lib.images.augment import Transform, train_transform
+from lib.images.spec import PreprocessSpec
 from lib.train.plan import RunPlan
+from lib.train.stages import Stage
 from lib.train.trace import TraceWriter, next_attempt
 from lib.train.world import World
 
@@ -30,7 +33,8 @@ class Inputs:
         self.quarantine = Quarantine(sizes, plan.config.data.max_bad_fraction, tell)
         self.quarantine.merge(read_quarantine(plan.quarantine_file))
         self._samples = plan.dataset.samples("train")
-        self._loader = self._load(self._samples, is_training=True)
+        self._loader: Loader | None = None
+        self._stage: Stage | None = None
         self._weights = sampling_weights(self._samples, plan.dataset.classes, plan.config.data)
         self._trace: TraceWriter | None = None
         if plan.config.run.trace:
@@ -45,7 +49,7 @@ class Inputs:
             self._samples.counts,
             seed=config.run.seed,
             epoch=epoch,
-            batch_size=config.train.batch_size,
+            batch_size=self._plan.stage(epoch).batch_size,
             window_shards=config.data.shuffle_window_shards,
             weights=self._weights,
         )
@@ -54,10 +58,10 @@ class Inputs:
         """Return the labels of all training images; raises `RunError` if the index is damaged."""
         return self._samples.labels()
 
-    def training(self, order: EpochPlan, first_step: int) -> Iterator[Batch]:
+    def training(self, epoch: int, order: EpochPlan, first_step: int) -> Iterator[Batch]:
         """Yield this worker's share of every remaining batch of an epoch."""
         rank, size = self._world.rank, self._world.size
-        return self._loader.batches(
+        return self._training_loader(self._plan.stage(epoch)).batches(
             order.batch(step, rank, size) for step in range(first_step, order.num_steps)
         )
 
@@ -70,7 +74,9 @@ class Inputs:
     def measuring(self, split: str) -> Iterator[tuple[Loader, int]]:
         """Open a split to be measured: its loader, and the number of its samples."""
         samples = self._plan.dataset.samples(split)
-        loader = self._load(samples, is_training=False)
+        spec = self._plan.preprocess
+        transform = train_transform("none", spec, self._plan.config.data.max_pixels)
+        loader = self._load(samples, transform, spec, replace=False)
         try:
             yield loader, len(samples)
         finally:
@@ -89,19 +95,41 @@ class Inputs:
 
     def close(self) -> None:
         """End the threads and close the shards of the training split."""
-        self._loader.close()
+        if self._loader is not None:
+            self._loader.close()
         self._samples.close()
 
-    def _load(self, samples: Samples, *, is_training: bool) -> Loader:
-        spec, data, augment = self._plan.preprocess, self._plan.config.data, self._plan.config.augment
-        policy = augment.policy if is_training else "none"
+    def _training_loader(self, stage: Stage) -> Loader:
+        """Return the loader of a stage; the one of another stage is closed."""
+        if self._loader is None or self._stage != stage:
+            if self._loader is not None:
+                self._loader.close()
+            transform = stage_transform(self._plan, stage)
+            self._loader = self._load(self._samples, transform, self._plan.spec(stage), replace=True)
+            self._stage = stage
+        return self._loader
+
+    def _load(self, samples: Samples, transform: Transform, spec: PreprocessSpec, *, replace: bool) -> Loader:
+        data = self._plan.config.data
         return Loader(
             samples,
-            train_transform(policy, spec, data.max_pixels, scale=(augment.min_crop, 1.0)),
+            transform,
             (spec.channels, spec.image_size, spec.image_size),
             threads=data.threads or self._world.threads,
             quarantine=self.quarantine,
-            replace=is_training,
+            replace=replace,
             prefetch_mb=data.prefetch_mb,
             pin_memory=self._world.device.type == "cuda",
         )
+
+
+def stage_transform(plan: RunPlan, stage: Stage) -> Transform:
+    """Return what training does to a picture in a stage, `(data, seed) -> uint8 [c, h, w]`."""
+    augment = plan.config.augment
+    return train_transform(
+        augment.policy,
+        plan.spec(stage),
+        plan.config.data.max_pixels,
+        scale=(augment.min_crop, 1.0),
+        final_size=plan.preprocess.image_size,
+    )

@@ -57,13 +57,17 @@ def _begin(plan: RunPlan) -> Iterator[None]:
 
 def _check_shares(plan: RunPlan, workers: int) -> None:
     """Refuse to start workers of which one would have no image in a step."""
-    smallest = sum(plan.counts) // plan.steps
+    smallest = min(sum(plan.counts) // stage.steps for stage in plan.stages)
     if smallest < workers:
         problem = f"{workers} workers would share batches of {smallest} images"
         raise UserError(problem, f"set run.num_workers={smallest} or less, or a larger train.batch_size")
 
 
 def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[str, Any]:
+    """Run one worker from its state to the result.
+
+    Raises `RunError` if it cannot go on, with what to change.
+    """
     with explained(plan.config, world.size):
         trainer = Trainer(plan, world, say_line)
         try:

@@ -34,7 +34,9 @@ from lib.train.optim import build_optimizer, set_learning_rate
 from lib.train.plan import RunPlan
 from lib.train.progress import Progress, duration
 from lib.train.recompute import recompute_blocks
-from lib.train.schedules import learning_rate
+from lib.train.schedules import learning_rate, rate_curve
+from lib.train.sheet import write_sheet
+from lib.train.stages import steps_before
 from lib.train.state import RunState, forget_worse, load_state, save_best, save_state
 from lib.train.step import step_settings, train_step
 from lib.train.world import World
@@ -79,12 +81,9 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the last epoch is finished; the best weights are then in `state/`."""
-        progress = Progress(
-            self.say,
-            epochs=self.config.train.epochs,
-            steps=self.plan.steps,
-            done_steps=self.state.epoch * self.plan.steps + self.state.step,
-        )
+        progress = Progress(self.say, self.plan.stages, epoch=self.state.epoch, step=self.state.step)
+        if self.world.rank == 0 and self.state.epoch == self.state.step == 0:
+            write_sheet(self.plan, self.inputs.order(0))
         has_val = "val" in self.plan.dataset.manifest.splits
         while not self._is_over():
             started = time.monotonic()
@@ -119,7 +118,6 @@ class Trainer:
         freeze = apply_freeze(self.model, train.freeze, state.epoch, train.epochs)
         set_train_mode(self.model, freeze)
         model = self.world.wrap(self.network)
-        losses = [epoch["val"]["loss"] for epoch in state.history if "val" in epoch]
         # Loss, correct and seen of this worker; what was done before a restart counts for worker 0.
         sums = torch.zeros(3, dtype=torch.float64, device=self.world.device)
         if self.world.rank == 0 and state.sums:
@@ -127,11 +125,10 @@ class Trainer:
         asked = time.monotonic()
         self._epoch_images = 0
         order = self.inputs.order(state.epoch)
-        for batch in self.inputs.training(order, state.step):
+        for batch in self.inputs.training(state.epoch, order, state.step):
             wait_s = time.monotonic() - asked
             images = order.global_size(state.step)
-            at = state.epoch + state.step / self.plan.steps
-            set_learning_rate(self.optimizer, learning_rate(self.config.optim, train.epochs, at, losses))
+            set_learning_rate(self.optimizer, self._rate(state.step / order.num_steps))
             loss, correct = self._step(model, batch, images)
             if self.ema is not None:
                 self.ema.update(self.model)
@@ -184,6 +181,13 @@ class Trainer:
         waited = state.epoch - state.best_epoch
         return state.epoch >= self.config.train.epochs or (patience is not None and waited >= patience)
 
+    def _rate(self, share: float) -> float:
+        """Return the learning rate at a share, from 0 to 1, of the epoch."""
+        epoch, epochs = self.state.epoch, self.config.train.epochs
+        losses = [finished["val"]["loss"] for finished in self.state.history if "val" in finished]
+        rate = learning_rate(self.config.optim, epochs, epoch + share, losses)
+        return rate * self.plan.stage(epoch).lr_factor
+
     def _is_time_to_save(self, step: int) -> bool:
         """Tell, on all workers alike, whether state is due after this step of an epoch."""
         train = self.config.train
@@ -197,10 +201,11 @@ class Trainer:
         self, train: dict[str, float], val: dict[str, float] | None, train_s: float, epoch_s: float
     ) -> None:
         state = self.state
+        state.rates += rate_curve(self._rate, state.epoch, self.config.train.epochs)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, []
         record = {
             "epoch": state.epoch,
-            "step": state.epoch * self.plan.steps,
+            "step": steps_before(self.plan.stages, state.epoch),
             "lr": self.optimizer.param_groups[-1]["lr"] / self.optimizer.param_groups[-1]["lr_scale"],
             "images_per_s": round(self._epoch_images / train_s, 1),
             "seconds": round(epoch_s, 2),

@@ -14,10 +14,9 @@ from lib.config.schema import FinetuneConfig, TrainSection
 from lib.config.wording import did_you_mean
 from lib.data.cache import cache_settings
 from lib.data.dataset import Dataset, open_dataset
-from lib.data.order import num_steps
 from lib.data.quarantine import QUARANTINE
 from lib.errors import UserError
-from lib.images.augment import train_transform
+from lib.images.augment import ALBUMENTATIONS, check_policy, is_small, train_transform
 from lib.images.spec import PreprocessSpec
 from lib.models.build import build_pretrained, check_weights
 from lib.models.defaults import default_preprocess
@@ -28,6 +27,7 @@ from lib.train.distill import check_teachers
 from lib.train.memory import estimate_mb
 from lib.train.muon import check_matrices
 from lib.train.recompute import block_paths, check_blocks
+from lib.train.stages import Stage, build_stages, stage_at, stage_lines, stage_spec
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,18 @@ class RunPlan:
         return self.dataset.manifest.splits["train"].counts
 
     @property
-    def steps(self) -> int:
-        """Steps per epoch."""
-        return num_steps(self.dataset.manifest.splits["train"].num_samples, self.config.train.batch_size)
+    def stages(self) -> tuple[Stage, ...]:
+        """Stretches of epochs of one image size, batch size and factor of the learning rate, in order."""
+        num_samples = self.dataset.manifest.splits["train"].num_samples
+        return build_stages(self.config.train, self.preprocess.image_size, num_samples)
+
+    def stage(self, epoch: int) -> Stage:
+        """Return the stage of an epoch, from 0."""
+        return stage_at(self.stages, epoch)
+
+    def spec(self, stage: Stage) -> PreprocessSpec:
+        """Return how training sees a picture in a stage; measuring uses `preprocess` throughout."""
+        return stage_spec(self.preprocess, stage)
 
     def lines(self) -> list[str]:
         """Describe the run for a person."""
@@ -68,14 +77,17 @@ class RunPlan:
         skeleton = build_skeleton(config.model.name, **self.arch_kwargs)
         rows = freeze_table(skeleton, config.train.freeze, config.train.epochs)
         workers = config.run.num_workers
-        share = -(-config.train.batch_size // max(1, workers)) if isinstance(workers, int) else None
-        images = -(-(share or config.train.batch_size) // config.train.accumulate)
+        heaviest = max(self.stages, key=lambda stage: stage.batch_size * stage.image_size**2)
+        share = (
+            -(-heaviest.batch_size // max(1, workers)) if isinstance(workers, int) else heaviest.batch_size
+        )
+        images, size = -(-share // config.train.accumulate), heaviest.image_size
         memory = estimate_mb(
             skeleton,
             config.optim.name,
             images=images,
             channels=spec.channels,
-            image_size=spec.image_size,
+            image_size=size,
             has_ema=config.train.ema_decay is not None,
             blocks=block_paths(skeleton) if config.train.checkpoint_activations else (),
         )
@@ -87,12 +99,11 @@ class RunPlan:
             f"{spec.image_size} x {spec.image_size}",
             f"trainable {trained:,} of {total:,} parameters (train.freeze={config.train.freeze})",
             *(f"          {row.name:<20} {row.parameters:>12,}  {_learns(row.first_epoch)}" for row in rows),
-            f"steps     {config.train.epochs} epochs of {self.steps} steps, up to "
-            f"{config.train.batch_size} images each",
+            *stage_lines(self.stages, spec.image_size),
             f"workers   {workers}; each reads its share of every batch from {len(self.counts)} shard"
             f"{'s' * (len(self.counts) > 1)}",
-            f"memory    about {memory:,.0f} MB per worker for {images} images at a time, besides the "
-            "process itself",
+            f"memory    about {memory:,.0f} MB per worker for {images} images of {size} x {size} at a time, "
+            "besides the process itself",
             *([f"sampling  {config.data.sampling}"] * (config.data.sampling != "uniform")),
             f"optimizer {config.optim.name}, lr {config.optim.lr:g}, {config.optim.schedule}",
             *_techniques(config.train),
@@ -142,10 +153,29 @@ def plan_run(config: FinetuneConfig) -> RunPlan:
     if config.train.checkpoint_activations:
         check_blocks(skeleton, model.name)
     check_teachers(config.train.teachers, dataset.classes)
+    plan = RunPlan(config, _folder(config), dataset, arch_kwargs, spec)
+    _check_stages(plan)
     if model.weights not in ("none", "default"):
         # Another network's file is found out here, not by every worker.
         build_pretrained(model.name, **arch_kwargs, weights=model.weights)
-    return RunPlan(config, _folder(config), dataset, arch_kwargs, spec)
+    return plan
+
+
+def _check_stages(plan: RunPlan) -> None:
+    """Try the network, and a policy from outside, at the size of every stage."""
+    augment, final, name = plan.config.augment, plan.preprocess.image_size, plan.config.model.name
+    for stage in plan.stages:
+        try:
+            if stage.image_size != final:
+                skeleton = build_skeleton(name, **plan.arch_kwargs)
+                check_image_size(skeleton, name, **plan.arch_kwargs | {"image_size": stage.image_size})
+        except UserError as error:
+            hint = f"this network is built for model.image_size={final}; choose sizes that it takes as well"
+            raise UserError(f"train.resize: {error.problem}", hint) from None
+        check_policy(augment.policy, plan.spec(stage))
+    if is_small(final) and augment.min_crop != type(augment).model_fields["min_crop"].default:
+        problem = f"augment.min_crop={augment.min_crop:g} has no effect at model.image_size={final}"
+        raise UserError(problem, "leave it out: images of up to 64 pixels are shifted, not cropped")
 
 
 def _preprocess(config: FinetuneConfig, channels: int) -> PreprocessSpec:
@@ -163,8 +193,12 @@ def _named(config: FinetuneConfig) -> FinetuneConfig:
     name = run.resume or run.name or f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     weights = model.weights if model.weights in ("none", "default") else str(input_path(model.weights))
     teachers = [str(input_path(path)) for path in config.train.teachers]
+    policy = config.augment.policy
+    if policy.startswith(ALBUMENTATIONS):
+        policy = f"{ALBUMENTATIONS}{input_path(policy.removeprefix(ALBUMENTATIONS))}"
     return config.model_copy(
         update={
+            "augment": config.augment.model_copy(update={"policy": policy}),
             "run": run.model_copy(update={"name": name}),
             "model": model.model_copy(update={"weights": weights}),
             "train": config.train.model_copy(update={"teacher": teachers or None}),

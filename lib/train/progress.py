@@ -1,6 +1,6 @@
 """One line every few seconds on how a run goes, with the time left.
 
-progress = Progress(say, epochs=10, steps=845, done_steps=0)
+progress = Progress(say, plan.stages, epoch=0, step=0)
 progress.step(images=64, wait_s=0.002)
 if progress.is_due():
     progress.line(epoch=0, step=12, loss=0.41)
@@ -9,25 +9,26 @@ if progress.is_due():
 import time
 from collections.abc import Callable
 
+from lib.train.stages import Stage, stage_at, work_before
+
 INTERVAL_S = 5.0
 
 
 class Progress:
-    """Counts what happened since the last line, and since the start."""
+    """Counts what happened since the last line, and since the start at a step of an epoch, both from 0."""
 
     def __init__(
         self,
         say: Callable[[str], None],
+        stages: tuple[Stage, ...],
         *,
-        epochs: int,
-        steps: int,
-        done_steps: int,
+        epoch: int,
+        step: int,
         interval_s: float = INTERVAL_S,
     ) -> None:
         self._say = say
-        self._epochs = epochs
-        self._steps = steps
-        self._first_step = done_steps
+        self._stages = stages
+        self._first_work = work_before(stages, epoch, step)
         self._interval_s = interval_s
         self._started = self._last = time.monotonic()
         self._images = 0
@@ -46,11 +47,12 @@ class Progress:
         """Say where the run is; `epoch` and `step` count from 0, `step` just finished."""
         now = time.monotonic()
         passed = max(now - self._last, 1e-9)
-        done = epoch * self._steps + step + 1
-        left = self._epochs * self._steps - done
-        eta_s = (now - self._started) / max(1, done - self._first_step) * left
+        # A step of small pictures takes less time than one of large ones: count pixels, not steps.
+        done = work_before(self._stages, epoch, step + 1)
+        eta_s = (now - self._started) / (done - self._first_work) * (1 - done)
         self._say(
-            f"epoch {epoch + 1}/{self._epochs}  step {step + 1}/{self._steps}  loss {loss:.4f}  "
+            f"epoch {epoch + 1}/{self._stages[-1].until_epoch}  "
+            f"step {step + 1}/{stage_at(self._stages, epoch).steps}  loss {loss:.4f}  "
             f"{self._images / passed:,.0f} images/s  data wait {self._wait_s / passed:.0%}  "
             f"{duration(eta_s)} left"
         )

@@ -10,18 +10,35 @@ from lib.config.schema import OptimSection
 
 # Share of the run in which one_cycle climbs, and the fraction of the peak from which it starts.
 _CLIMB, _START = 0.3, 1 / 25
+# Warm-up begins as if so much of an epoch had passed: a first step at zero would be lost.
+_FIRST = 1e-3
+# Points of the curve in a report, over a whole run.
+_CURVE_POINTS = 240
 
 
 def learning_rate(optim: OptimSection, epochs: int, progress: float, val_losses: Sequence[float]) -> float:
     """Return the learning rate at `progress` epochs (3.25: a quarter into the fourth epoch).
 
-    `val_losses` are those of the finished epochs; only `plateau` looks at them. Warm-up is linear and the
-    schedule runs over the epochs after it.
+    `val_losses` are those of the finished epochs; only `plateau` looks at them. Warm-up climbs in a line to
+    where the schedule begins, and the schedule runs over the epochs after it.
     """
-    if progress < optim.warmup_epochs:
-        return optim.lr * (progress + 1e-3) / (optim.warmup_epochs + 1e-3)
     length = max(epochs - optim.warmup_epochs, 1e-9)
-    return SCHEDULES[optim.schedule](optim, length, progress - optim.warmup_epochs, val_losses)
+    # Rounded, so that 10.1 - 0.1 is a whole epoch.
+    at = round(max(0.0, progress - optim.warmup_epochs), 9)
+    climbed = min(1.0, (progress + _FIRST) / (optim.warmup_epochs + _FIRST))
+    return climbed * SCHEDULES[optim.schedule](optim, length, at, val_losses)
+
+
+def rate_curve(rate: Callable[[float], float], epoch: int, epochs: int) -> list[tuple[float, float]]:
+    """Return points (epochs since the start, learning rate) to draw an epoch with, from its start to its end.
+
+    `rate` takes a share of the epoch, from 0 to 1.
+    """
+    num_points = max(1, _CURVE_POINTS // epochs)
+    shares = [i / num_points for i in range(num_points)]
+    points = [(epoch + share, rate(share)) for share in shares]
+    # What the last step has: a jump at the end of the epoch is drawn as one.
+    return [*points, (epoch + 1.0, rate(1 - 1e-6))]
 
 
 def _constant(optim: OptimSection, _length: float, _at: float, _losses: Sequence[float]) -> float:

@@ -38,6 +38,8 @@ class RunState:
     sums: list[float] = field(default_factory=list)
     """Loss, correct and seen of the unfinished epoch, over all workers."""
     history: list[dict[str, Any]] = field(default_factory=list)
+    rates: list[tuple[float, float]] = field(default_factory=list)
+    """Points of the learning-rate curve of the finished epochs: epochs since the start, and the rate."""
     best_epoch: int = 0
     """1 for the first epoch; 0 before any."""
     dataset_digest: str = ""

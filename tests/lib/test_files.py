@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lib.errors import RunError, UserError
-from lib.files import make_folder, make_partial, write_text
+from lib.files import make_folder, make_partial, write_bytes, write_text
 
 
 def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
@@ -11,6 +11,11 @@ def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
     write_text(tmp_path / "x.json", "new ç")
     assert (tmp_path / "x.json").read_text(encoding="utf-8") == "new ç"
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "x.png", b"\r\n\xff")
+    assert (tmp_path / "x.png").read_bytes() == b"\r\n\xff"
 
 
 def test_a_refused_write_keeps_the_old_file(tmp_path: Path) -> None:

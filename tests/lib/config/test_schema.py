@@ -37,7 +37,6 @@ def test_freeze_strategies_are_those_of_the_models() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"optim": {"lr": 1e-3, "min_lr": 1e-2}}, "optim.min_lr=0.01 is above optim.lr=0.001"),
         ({"train": {"batch_size": 2}, "run": {"num_workers": 4}}, "each worker needs an image per step"),
         ({"data": {"root": "x", "sampling": "weighted"}}, "needs data.class_weights"),
         ({"data": {"root": "x", "class_weights": {"cat": 2}}}, "no effect without data.sampling=weighted"),

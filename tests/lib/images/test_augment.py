@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from lib.errors import UserError
-from lib.images.augment import POLICIES, train_transform
+from lib.images.augment import POLICIES, check_policy, train_transform
 from lib.images.decode import ImageError
 from lib.images.preprocess import prepare
 from lib.images.spec import PreprocessSpec
@@ -68,12 +68,54 @@ def test_an_unknown_policy_names_the_known_ones() -> None:
     assert "standard" in caught.value.hint
 
 
-@pytest.mark.parametrize(
-    "name", ["no_such_module:f", "json:no_such_function", ":f", "albumentations:file.yaml"]
-)
+@pytest.mark.parametrize("name", ["no_such_module:f", "json:no_such_function", ":f"])
 def test_a_policy_that_cannot_be_imported(name: str) -> None:
     with pytest.raises(UserError, match="cannot be imported"):
         train_transform(name, LARGE_COLOUR)
+
+
+def test_a_stage_of_small_pictures_is_cropped_as_the_large_ones_are(picture: bytes) -> None:
+    small = PreprocessSpec(32, 37, 3)
+    shifted, cropped = (train_transform("light", small, final_size=size) for size in (None, 224))
+    # A crop of a third of the picture and less than all of it is not what moving the centre gives.
+    box = train_transform("light", small, final_size=224, scale=(0.1, 0.2))
+    assert not torch.equal(box(picture, 1), shifted(picture, 1))
+    assert not torch.equal(cropped(picture, 1), shifted(picture, 1))
+    assert torch.equal(shifted(picture, 1), train_transform("light", small, final_size=64)(picture, 1))
+
+
+def _own_module(folder: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> str:
+    """Write a module whose policy is one step on pixels, given as an expression; return its name."""
+    code = f"import torch\n\n\ndef build(spec):\n    return [lambda pixels: {step}]\n"
+    (folder / "tried_policy.py").write_text(code)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "tried_policy", raising=False)
+    return "tried_policy:build"
+
+
+@SPECS
+@pytest.mark.parametrize(
+    ("step", "sentence"),
+    [
+        ("pixels[:, :-1]", r"makes uint8 \[\d, (31|95), (32|96)\] of uint8"),
+        ("pixels / 255", r"makes float32 \["),
+        ("pixels[:, :5] if torch.rand(()) < 0.5 else pixels", "makes uint8"),
+        ("pixels.no_such_method()", "fails on uint8 .*AttributeError: .*no_such_method"),
+    ],
+)
+def test_a_policy_from_outside_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: PreprocessSpec, step: str, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check_policy(_own_module(tmp_path, monkeypatch, step), spec)
+
+
+@SPECS
+def test_a_policy_that_works_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: PreprocessSpec
+) -> None:
+    check_policy(_own_module(tmp_path, monkeypatch, "pixels.flip(1)"), spec)
+    check_policy("standard", spec)
 
 
 def test_a_policy_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: bytes) -> None:

@@ -20,6 +20,7 @@ from lib.report.html import (
     training_curves,
     write_report,
 )
+from lib.report.sheet import Sheet
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -34,6 +35,7 @@ HISTORY = [
     }
     for epoch in range(1, 6)
 ]
+RATES = [(step / 8, 1e-3 * (1 - step / 50)) for step in range(41)]
 
 
 class Page(HTMLParser):
@@ -96,6 +98,7 @@ def report(digits):
         classes=DIGITS,
         split_metrics={"val": summary | {"accuracy": 0.75}, "test": summary},
         history=HISTORY,
+        rates=RATES,
         outcomes=digits,
         outcomes_split="test",
         keys=[f"digits/{i:04d}" for i in digits.ids],
@@ -246,6 +249,23 @@ def test_hardest_mistakes_name_key_truth_and_prediction():
     assert found[0]["predicted"] == "cat"
     assert found[0]["probability"] == pytest.approx(0.9)
     assert found[0]["loss"] == pytest.approx(-np.log(0.1))
+
+
+def test_the_learning_rate_is_drawn_step_by_step(report):
+    source = training_curves(HISTORY, RATES)["Learning rate"]
+    assert "By epoch: lr from 0.001 to 2e-4." in source
+    (path,) = re.findall(r'<path d="(M[^"]*)" class="line', source)
+    assert len(path.split("L")) == len(RATES)
+    assert list(training_curves(HISTORY)) == ["Loss", "Accuracy"]
+
+
+def test_the_sheet_of_what_training_saw_is_embedded(report):
+    report.augmentations = Sheet(png(), 'rows with "policy" <b>')
+    page = Page(render(report))
+    (image,) = (a for tag, a in page.elements if tag == "img")
+    assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == png()
+    assert headings(render(report))[1:3] == ["Training", "Augmentation"]
+    assert 'rows with "policy" <b>' in page.text
 
 
 def test_curves_skip_what_was_not_recorded():

@@ -133,9 +133,9 @@ def test_the_trace_tells_what_was_used(finetune_config: Make) -> None:
     run_plan(plan)
     used = read_trace(plan.folder / "trace")
     samples = plan.dataset.samples("train")
-    assert sorted(used) == [(epoch, step) for epoch in range(2) for step in range(plan.steps)]
+    assert sorted(used) == [(epoch, step) for epoch in range(2) for step in range(plan.stage(0).steps)]
     for epoch in range(2):
-        keys = [key for step in range(plan.steps) for key in used[epoch, step]]
+        keys = [key for step in range(plan.stage(0).steps) for key in used[epoch, step]]
         assert sorted(keys) == sorted(samples.keys(range(len(samples))))
     assert used[0, 0] != used[1, 0]
 
@@ -232,7 +232,7 @@ def test_history_tells_learning_rate_and_speed(finetune_config: Make) -> None:
     run_plan(plan)
     epochs = [json.loads(line) for line in (plan.folder / "metrics.jsonl").read_text().splitlines()]
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
-    assert [epoch["step"] for epoch in epochs] == [plan.steps, 2 * plan.steps]
+    assert [epoch["step"] for epoch in epochs] == [plan.stage(0).steps, 2 * plan.stage(0).steps]
     assert all(epoch["images_per_s"] > 0 and math.isfinite(epoch["lr"]) for epoch in epochs)
     assert epochs[0]["train"]["num_samples"] == sum(plan.counts)
 

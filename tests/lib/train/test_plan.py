@@ -18,7 +18,7 @@ def test_a_plan_tells_what_will_happen(finetune_config: Make) -> None:
     told = "\n".join(plan.lines())
     assert "650 of 75,002 parameters" in told
     assert "1 x 32 x 32" in told
-    assert f"1 epochs of {plan.steps} steps" in told
+    assert f"1 epochs of {plan.stage(0).steps} steps" in told
     assert not plan.folder.exists()
 
 
