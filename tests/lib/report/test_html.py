@@ -253,7 +253,7 @@ def test_hardest_mistakes_name_key_truth_and_prediction():
 
 def test_the_learning_rate_is_drawn_step_by_step(report):
     source = training_curves(HISTORY, RATES)["Learning rate"]
-    assert "By epoch: lr from 0.001 to 2e-4." in source
+    assert "By epoch: lr from 1e-3 to 2e-4." in source
     (path,) = re.findall(r'<path d="(M[^"]*)" class="line', source)
     assert len(path.split("L")) == len(RATES)
     assert list(training_curves(HISTORY)) == ["Loss", "Accuracy"]
