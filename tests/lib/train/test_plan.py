@@ -79,7 +79,7 @@ def test_techniques_are_told_and_their_names_checked(finetune_config: Make, digi
     assert "\nloss      focal, gamma 2, classes weighted\n" in told
     assert f"\nteacher   {digits_bundle} (weight 0.5, temperature 2)\n" in told
     assert "\nstep      in 4 pieces, weights averaged, decay 0.99\n" in told
-    assert "for 16 images at a time" in told
+    assert "for 16 images of 28 x 28 at a time" in told
     with pytest.raises(UserError, match=r"train.class_weights.x: no such class"):
         plan_run(finetune_config(train__class_weights={"x": 2}))
 

@@ -113,7 +113,7 @@ def test_the_plan_shows_the_stages(finetune_config: Make) -> None:
         "epoch 3",
     ]
     # 400 images of 12 x 12 are fewer pixels than 200 of 32 x 32.
-    assert any("MB per worker for 200 images of 32 x 32 a step" in line for line in lines)
+    assert any("MB per worker for 200 images of 32 x 32 at a time" in line for line in lines)
 
 
 @pytest.mark.parametrize(
