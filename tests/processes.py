@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from lib.train.state import RunState, load_state
+from lib.train.state import LAST, RunState, load_state
 
 ROOT = Path(__file__).parents[1]
 MARKER = "MANTA_TEST_MARKER"
@@ -25,6 +26,13 @@ def start_job(script: str, words: list[str], home: Path, **environment: str) -> 
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def finish_job(job: "subprocess.Popen[str]") -> str:
+    """Wait until a job has ended well; return what it said."""
+    said, _ = job.communicate(timeout=500)
+    assert job.returncode == 0, said
+    return said
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
@@ -51,6 +59,24 @@ def train_workers(home: Path) -> list[psutil.Process]:
     return found
 
 
+def kill_all(home: Path) -> None:
+    """Kill every process with the mark at once, as a machine does that loses its power."""
+    while left := processes_of(home):
+        kill(left)
+
+
+def kill_tree(process: psutil.Process) -> None:
+    """Kill a process and all that descend from it."""
+    kill([process, *process.children(recursive=True)])
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill processes with SIGKILL; some may have ended already."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 def wait_until_gone(home: Path, timeout_s: float) -> list[psutil.Process]:
     """Wait for every process with the mark to end; return those that have not."""
     ends = time.monotonic() + timeout_s
@@ -60,11 +86,14 @@ def wait_until_gone(home: Path, timeout_s: float) -> list[psutil.Process]:
 
 
 def wait_for_state(folder: Path, is_wanted: Callable[[RunState], bool], timeout_s: float = 300) -> RunState:
-    """Wait until state that is wanted has been written."""
+    """Wait until state that is wanted has been written; read it only when it has changed."""
+    path, seen = folder / LAST, 0
     ends = time.monotonic() + timeout_s
     while time.monotonic() < ends:
-        state = load_state(folder)
-        if state is not None and is_wanted(state):
-            return state
+        found = path.stat().st_mtime_ns if path.exists() else 0
+        if found != seen:
+            state, seen = load_state(folder), found
+            if state is not None and is_wanted(state):
+                return state
         time.sleep(0.01)
     raise TimeoutError(f"no such state in {folder}")

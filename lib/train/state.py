@@ -93,6 +93,8 @@ def _write(path: Path, values: dict[str, Any]) -> None:
     temporary = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Its writer may be a worker that was taken for dead with its node, and wake up in the middle.
+        temporary.unlink(missing_ok=True)
         with temporary.open("wb") as stream:
             torch.save(values, stream)
             stream.flush()

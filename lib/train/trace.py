@@ -37,21 +37,33 @@ class TraceWriter:
 def read_trace(folder: Path) -> dict[Step, list[str]]:
     """Return the keys of every step, in the order of the workers, from the last attempt that finished it."""
     used: dict[Step, list[str]] = {}
-    attempts: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*-rank*.jsonl"), key=_place):
-        attempts.setdefault(path.name.partition("-")[0], []).append(path)
-    for paths in attempts.values():
-        parts: dict[Step, list[list[str]]] = {}
-        workers: dict[Step, int] = {}
-        for path in paths:
-            for line in _lines(path):
-                step = line["epoch"], line["step"]
-                parts.setdefault(step, []).append(line["keys"])
-                workers[step] = line["workers"]
-        for step, found in parts.items():
-            if len(found) == workers[step]:
-                used[step] = [key for keys in found for key in keys]
+    for attempt in read_attempts(folder):
+        used |= attempt
     return used
+
+
+def read_attempts(folder: Path) -> list[dict[Step, list[str]]]:
+    """Return for every attempt the keys of the steps that all of its workers finished, in their order."""
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*-rank*.jsonl"), key=_place):
+        files.setdefault(path.name.partition("-")[0], []).append(path)
+    return [_finished(paths) for paths in files.values()]
+
+
+def _finished(paths: list[Path]) -> dict[Step, list[str]]:
+    """Put the workers of an attempt together."""
+    parts: dict[Step, list[list[str]]] = {}
+    workers: dict[Step, int] = {}
+    for path in paths:
+        for line in _lines(path):
+            step = line["epoch"], line["step"]
+            parts.setdefault(step, []).append(line["keys"])
+            workers[step] = line["workers"]
+    return {
+        step: [key for keys in found for key in keys]
+        for step, found in parts.items()
+        if len(found) == workers[step]
+    }
 
 
 def _place(path: Path) -> tuple[str, int]:

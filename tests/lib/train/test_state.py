@@ -49,6 +49,15 @@ def test_a_failed_write_keeps_the_last_state(tmp_path: Path) -> None:
     assert found.epoch == 1
 
 
+def test_a_worker_that_was_taken_for_dead_does_not_damage_the_state_of_its_successor(tmp_path: Path) -> None:
+    with (tmp_path / "last.partial").open("wb") as stream:
+        save_state(tmp_path, RunState(epoch=2))
+        stream.write(b"what it was about to write")
+    found = load_state(tmp_path)
+    assert found is not None
+    assert found.epoch == 2
+
+
 def test_only_the_best_weights_are_kept(tmp_path: Path) -> None:
     for epoch in (1, 2, 3):
         save_best(tmp_path, epoch, {"w": torch.tensor(float(epoch))})

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from lib.train.trace import TraceWriter, next_attempt, read_trace
+from lib.train.trace import TraceWriter, next_attempt, read_attempts, read_trace
 
 
 def _write(folder: Path, steps: dict[tuple[int, int], list[list[str]]], workers: int) -> None:
@@ -25,6 +25,8 @@ def test_the_last_attempt_that_finished_a_step_counts(tmp_path: Path) -> None:
     _write(tmp_path, {(0, 1): [["c", "d"]]}, workers=1)
     _write(tmp_path, {(0, 2): [["e"], ["f"]], (0, 1): [["lost"]]}, workers=2)
     assert read_trace(tmp_path) == {(0, 0): ["a", "b"], (0, 1): ["c", "d"], (0, 2): ["e", "f"]}
+    attempts = [{(0, 0): ["a", "b"], (0, 1): ["c", "d"]}, {(0, 1): ["c", "d"]}, {(0, 2): ["e", "f"]}]
+    assert read_attempts(tmp_path) == attempts
     assert next_attempt(tmp_path) == 4
 
 
