@@ -1,4 +1,4 @@
-"""Progressive resizing in real runs: what each step sees, what is measured, and where a killed run goes on."""
+"""Progressive resizing in real runs: what each step sees, what is measured, where a killed run goes on."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -18,20 +18,19 @@ from lib.train.world import World
 from tests.lib.train.test_loop import metrics, run_plan, weights
 
 Make = Callable[..., FinetuneConfig]
-SAMPLES = 1_439
+SAMPLES = 40
 
 COMMON: dict[str, Any] = {
     "model__name": "resnet8",
-    "model__image_size": 32,
     "train__epochs": 3,
-    "train__batch_size": 200,
+    "train__batch_size": 10,
     "train__resize": [
-        {"until_epoch": 1, "image_size": 12, "batch_size": 400, "lr_factor": 2.0},
-        {"until_epoch": 2, "image_size": 24, "batch_size": 300},
+        {"until_epoch": 1, "image_size": 12, "batch_size": 20, "lr_factor": 2.0},
+        {"until_epoch": 2, "image_size": 24, "batch_size": 15},
     ],
     "run__trace": True,
 }
-SIZES, BATCHES, STEPS = [12, 24, 32], [400, 300, 200], [4, 5, 8]
+SIZES, BATCHES, STEPS = [12, 24, 32], [[20, 20], [13, 13, 14], [10, 10, 10, 10]], [2, 3, 4]
 
 
 def exactly_once(plan: RunPlan) -> None:
@@ -43,8 +42,8 @@ def exactly_once(plan: RunPlan) -> None:
         assert taken == Counter(samples.keys(range(SAMPLES)))
 
 
-def test_each_stage_has_its_size_batch_and_rate(finetune_config: Make) -> None:
-    plan = plan_run(finetune_config(**COMMON, optim__schedule="constant"))
+def test_each_stage_has_its_size_batch_and_rate(small: Make) -> None:
+    plan = plan_run(small(**COMMON, optim__schedule="constant"))
     trainer = Trainer(plan, World(threads=2), lambda _: None)
     step, seen, measured = trainer._step, [], []
 
@@ -59,27 +58,25 @@ def test_each_stage_has_its_size_batch_and_rate(finetune_config: Make) -> None:
     )
     trainer.run()
     assert [epoch for epoch, _, _ in seen] == [e for e, steps in enumerate(STEPS) for _ in range(steps)]
-    for epoch, shape, images in seen:
-        assert shape == (1, SIZES[epoch], SIZES[epoch])
-        assert BATCHES[epoch] - SAMPLES % STEPS[epoch] <= images + STEPS[epoch] * BATCHES[epoch] - SAMPLES
-        assert images <= BATCHES[epoch]
+    assert [images for _, _, images in seen] == [size for sizes in BATCHES for size in sizes]
+    assert all(shape == (1, SIZES[epoch], SIZES[epoch]) for epoch, shape, _ in seen)
     assert set(measured) == {32}
-    assert [epoch["step"] for epoch in metrics(plan)] == [4, 9, 17]
+    assert [epoch["step"] for epoch in metrics(plan)] == [2, 5, 9]
     assert [epoch["train"]["num_samples"] for epoch in metrics(plan)] == [SAMPLES] * 3
     assert [epoch["lr"] for epoch in metrics(plan)] == [2e-3, 1e-3, 1e-3]
     exactly_once(plan)
 
 
-def test_a_run_killed_in_any_stage_ends_with_the_same_bits(finetune_config: Make) -> None:
+def test_a_run_killed_in_any_stage_ends_with_the_same_bits(small: Make) -> None:
     common = COMMON | {
         "augment__policy": "strong",
         "augment__mix": "both",
         "train__checkpoint_every_steps": 2,
     }
-    straight = plan_run(finetune_config(**common, run__name="straight"))
+    straight = plan_run(small(**common, run__name="straight"))
     run_plan(straight)
-    killed = plan_run(finetune_config(**common, run__name="killed"))
-    for steps in (3, 5, 4, 4):  # from the start; within stage 1, 2 and 3
+    killed = plan_run(small(**common, run__name="killed"))
+    for steps in (1, 2, 3, 1):  # states in the middle of stage 1, 2, 3 and 3
         run_plan(killed, stop_after_steps=steps)
     run_plan(killed)
     expected, found = weights(straight.state_folder), weights(killed.state_folder)
@@ -88,8 +85,8 @@ def test_a_run_killed_in_any_stage_ends_with_the_same_bits(finetune_config: Make
     exactly_once(killed)
 
 
-def test_the_bundle_and_the_report_are_of_the_full_size(finetune_config: Make) -> None:
-    plan = plan_run(finetune_config(**COMMON))
+def test_the_bundle_and_the_report_are_of_the_full_size(small: Make) -> None:
+    plan = plan_run(small(**COMMON))
     said: list[str] = []
     result = train(plan, World(threads=2), said.append)
     best = next(epoch for epoch in metrics(plan) if epoch["epoch"] == result["best_epoch"])
@@ -97,23 +94,23 @@ def test_the_bundle_and_the_report_are_of_the_full_size(finetune_config: Make) -
     from lib.bundle import read_bundle
 
     assert read_bundle(Path(result["bundle"])).preprocess.image_size == 32
-    assert "3 epochs, 17 steps." in (plan.folder / "report/index.html").read_text()
+    assert "3 epochs, 9 steps." in (plan.folder / "report/index.html").read_text()
 
 
-def test_the_plan_shows_the_stages(finetune_config: Make) -> None:
-    lines = plan_run(finetune_config(**COMMON)).lines()
+def test_the_plan_shows_the_stages(small: Make) -> None:
+    lines = plan_run(small(**COMMON)).lines()
     first = next(i for i, line in enumerate(lines) if line.startswith("steps"))
-    assert lines[first] == "steps     17 in 3 epochs; measured at 32 x 32"
+    assert lines[first] == "steps     9 in 3 epochs; measured at 32 x 32"
     assert lines[first + 1].split(": ")[1] == (
-        "12 x 12, 4 steps an epoch, up to 400 images each, learning rate x 2"
+        "12 x 12, 2 steps an epoch, up to 20 images each, learning rate x 2"
     )
     assert [line.split(":")[0].strip() for line in lines[first + 1 : first + 4]] == [
         "epoch 1",
         "epoch 2",
         "epoch 3",
     ]
-    # 400 images of 12 x 12 are fewer pixels than 200 of 32 x 32.
-    assert any("MB per worker for 200 images of 32 x 32 at a time" in line for line in lines)
+    # 20 images of 12 x 12 are fewer pixels than 10 of 32 x 32.
+    assert any("MB per worker for 10 images of 32 x 32 at a time" in line for line in lines)
 
 
 @pytest.mark.parametrize(

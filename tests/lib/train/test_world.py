@@ -15,6 +15,7 @@ from lib.metrics import Outcomes
 from lib.train.loop import Trainer
 from lib.train.plan import RunPlan, plan_run
 from lib.train.state import load_state
+from lib.train.trace import read_trace
 from lib.train.world import World
 
 Make = Callable[..., FinetuneConfig]
@@ -59,6 +60,26 @@ def train(rank: int, size: int, file: str, plan: RunPlan, stop_at: int) -> None:
     dist.destroy_process_group()
 
 
+def train_in_stages(rank: int, size: int, file: str, plan: RunPlan) -> None:
+    """Train, and find every worker at the same rate in every step."""
+    dist.init_process_group("gloo", f"file://{file}", timedelta(seconds=60), size, rank)
+    torch.set_num_threads(1)
+    world = World(rank, size, threads=1)
+    trainer = Trainer(plan, world, lambda _: None)
+    step, rates = trainer._step, []
+
+    def watched(*args: object) -> object:
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        return step(*args)
+
+    trainer._step = watched
+    trainer.run()
+    gathered = world.gather(rates)
+    assert gathered == [rates] * size
+    assert len(set(rates[2:])) == 3, rates  # plateau has acted twice after the stage
+    dist.destroy_process_group()
+
+
 def spawn(function: Callable[..., None], size: int, file: Path, *args: object) -> None:
     file.unlink(missing_ok=True)
     mp.spawn(function, (size, str(file), *args), nprocs=size)
@@ -88,3 +109,27 @@ def test_three_workers_that_are_killed_end_with_the_same_bits(finetune_config: M
     assert states[1] is not None
     for name, tensor in states[0].model.items():
         assert torch.equal(tensor, states[1].model[name]), name
+
+
+@pytest.mark.integration
+def test_workers_agree_on_stages_and_on_what_plateau_does(small: Make, tmp_path: Path) -> None:
+    plan = plan_run(
+        small(
+            model__name="resnet8",
+            train__epochs=4,
+            train__resize=[{"until_epoch": 1, "image_size": 16, "batch_size": 24, "lr_factor": 2.0}],
+            optim__schedule="plateau",
+            optim__plateau_patience=0,
+            optim__lr=1e-9,  # so that validation never gets better
+            optim__min_lr=0.0,
+            run__trace=True,
+        )
+    )
+    plan.folder.mkdir(parents=True)
+    spawn(train_in_stages, 2, tmp_path / "store", plan)
+    used = read_trace(plan.folder / "trace")
+    assert [len(used[0, step]) for step in range(2)] == [20, 20]
+    samples = plan.dataset.samples("train")
+    for epoch in range(4):
+        keys = [key for (e, _), found in used.items() if e == epoch for key in found]
+        assert sorted(keys) == sorted(samples.keys(range(40)))
