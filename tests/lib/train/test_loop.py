@@ -140,7 +140,7 @@ def test_every_technique_goes_on_to_the_bit(finetune_config: Make, digits_bundle
     states = [load_state(plan.state_folder) for plan in (straight, killed)]
     assert states[0] is not None
     assert states[1] is not None
-    assert states[0].ema["updates"] == 2 * straight.steps
+    assert states[0].ema["updates"] == 2 * straight.stages[0].steps
     for expected, found in (
         (states[0].model, states[1].model),
         (states[0].ema["model"], states[1].ema["model"]),
@@ -245,7 +245,6 @@ def test_a_run_that_gets_no_better_stops(finetune_config: Make) -> None:
         "optim__name": "sgd",
         "optim__schedule": "constant",
         "optim__lr": 1e-11,
-        "optim__min_lr": 0.0,
         "optim__weight_decay": 0.0,
     }
     plan = plan_run(finetune_config(**common))
@@ -255,7 +254,7 @@ def test_a_run_that_gets_no_better_stops(finetune_config: Make) -> None:
     assert "stopped early: epoch 1 was the best" in said
     # A run that is started again after its last epoch comes to the same end.
     killed = plan_run(finetune_config(**common, run__name="killed"))
-    run_plan(killed, stop_after_steps=3 * killed.steps - 1)
+    run_plan(killed, stop_after_steps=3 * killed.stages[0].steps - 1)
     run_plan(killed)
     assert metrics(killed) == metrics(plan)
     trainer = Trainer(killed, World(threads=2), lambda _: None)
