@@ -30,11 +30,13 @@ _SEARCHED_BYTES, _SEGMENT_BYTES = 4096, 65536
 _CPU_ONLY = -99999
 
 _per_thread = threading.local()
+_importing = threading.Lock()
 
 
 def decode_box(data: bytes, choose: ChooseBox, channels: int, max_pixels: int) -> NDArray[np.uint8] | None:
     """Return the box of a JPEG as uint8 [height, width, channels], or None if it is not the plain case."""
-    codec = _codec()
+    with _importing:
+        codec = _codec()
     if codec is None or not data.startswith(_START) or not data.endswith(_END) or _is_turned(data):
         return None
     try:
@@ -94,6 +96,7 @@ def _codec() -> Any:
     """Import nvImageCodec, or return None where it is not installed."""
     os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
     # Its plug-ins for GPUs write to the terminal that their libraries are missing, whatever the verbosity.
+    # One thread at a time: a second would take the null device of the first for the terminal, for good.
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

@@ -14,6 +14,22 @@ from lib.images.jpeg import decode_box
 from lib.images.preprocess import prepare
 from lib.images.spec import PreprocessSpec
 
+# Four threads decode at once in a process that has decoded nothing yet; then it says a word.
+FIRST_PICTURES = """
+import sys, threading
+from lib.images.jpeg import decode_box
+start = threading.Barrier(4)
+def decode():
+    start.wait()
+    decode_box(b"", lambda *size: None, 3, 1)
+threads = [threading.Thread(target=decode) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+sys.stderr.write("a word")
+"""
+
 PHOTO = Image.fromarray(load_sample_images().images[1]).crop((3, 5, 502, 380))
 
 ENCODINGS = {
@@ -129,3 +145,8 @@ def test_the_library_says_nothing_on_the_terminal() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "None\n"
     assert run.stderr == ""
+
+
+def test_threads_that_decode_the_first_pictures_leave_the_terminal_alone() -> None:
+    ended = subprocess.run([sys.executable, "-c", FIRST_PICTURES], capture_output=True, text=True, check=True)
+    assert ended.stderr == "a word"

@@ -10,10 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lib.config.packing import PackConfig
 from lib.config.schema import FinetuneConfig
 from lib.data.dataset import Samples, open_dataset
+from lib.data.pack import pack, plan_pack
 from lib.data.quarantine import read_quarantine
-from lib.errors import RunError
+from lib.errors import RunError, UserError
+from lib.predict.predictor import Predictor
 from lib.train.launch import train
 from lib.train.loop import Trainer
 from lib.train.plan import RunPlan, plan_run
@@ -83,6 +86,70 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_same_bits(finetune_config: Make
     assert metrics(killed) == metrics(straight)
 
 
+COMBINATIONS: dict[str, dict[str, object]] = {
+    # A scaled loss, weights by class, an average of the weights.
+    "focal": {
+        "train__loss": "focal",
+        "train__class_weights": "auto",
+        "train__label_smoothing": 0.1,
+        "train__accumulate": 3,
+        "train__ema_decay": 0.9,
+        "train__gradient_clip": 0.5,
+        "train__precision": "fp16",
+        "augment__mix": "both",
+    },
+    # Batch statistics that are computed twice, a network that thaws.
+    "recompute": {
+        "model__name": "resnet8",
+        "optim__name": "sgd",
+        "optim__lr": 0.05,
+        "model__image_size": 16,
+        "train__checkpoint_activations": True,
+        "train__accumulate": 2,
+        "train__ema_decay": 0.99,
+        "train__freeze": "gradual",
+    },
+    # Two optimizers in one, and a teacher.
+    "muon": {
+        "optim__name": "muon",
+        "optim__momentum": 0.95,
+        "train__teacher_temperature": 3.0,
+        "train__ema_decay": 0.5,
+        "augment__mix": "mixup",
+    },
+}
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_every_technique_goes_on_to_the_bit(finetune_config: Make, digits_bundle: Path, name: str) -> None:
+    common = {
+        "train__epochs": 2,
+        "train__batch_size": 256,
+        "train__checkpoint_every_steps": 2,
+        **COMBINATIONS[name],
+    }
+    if name == "muon":
+        common["train__teacher"] = str(digits_bundle)
+    straight = plan_run(finetune_config(**common, run__name="straight"))
+    run_plan(straight)
+    killed = plan_run(finetune_config(**common, run__name="killed"))
+    killed.folder.mkdir(parents=True)
+    for steps in (3, 6):
+        run_plan(killed, stop_after_steps=steps)
+    run_plan(killed)
+    states = [load_state(plan.state_folder) for plan in (straight, killed)]
+    assert states[0] is not None
+    assert states[1] is not None
+    assert states[0].ema["updates"] == 2 * straight.steps
+    for expected, found in (
+        (states[0].model, states[1].model),
+        (states[0].ema["model"], states[1].ema["model"]),
+    ):
+        assert all(torch.equal(expected[key], found[key]) for key in expected)
+    assert states[0].scaler == states[1].scaler
+    assert metrics(killed) == metrics(straight)
+
+
 def test_dropout_is_the_same_after_a_restart(finetune_config: Make) -> None:
     common = {
         "model__name": "mobilenet_v3_small",
@@ -126,6 +193,79 @@ def test_the_best_epoch_is_what_the_bundle_holds(finetune_config: Make) -> None:
     saved = load_file(plan.folder / "bundle/model.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in saved.values())
     assert json.loads((plan.folder / "result.json").read_text()) == result
+
+
+def test_the_average_of_the_weights_is_measured_and_exported(finetune_config: Make) -> None:
+    plan = plan_run(finetune_config(train__ema_decay=0.95, optim__lr=0.01))
+    result = train(plan, World(threads=2), lambda _: None)
+    state = load_state(plan.state_folder)
+    assert state is not None
+    saved = load_file(plan.folder / "bundle/model.safetensors")
+    for name, value in state.ema["model"].items():
+        assert torch.equal(saved[name], value), name
+        assert not torch.equal(saved[name], state.model[name]), name
+    assert result["metrics"]["val"]["loss"] == pytest.approx(metrics(plan)[0]["val"]["loss"], abs=1e-9)
+    Predictor(plan.folder / "bundle").golden_check()
+
+
+def test_a_state_of_before_there_were_averages_is_read(finetune_config: Make) -> None:
+    plan = plan_run(finetune_config(train__batch_size=512, train__epochs=2, train__checkpoint_every_steps=4))
+    run_plan(plan, stop_after_steps=4)
+    file = plan.state_folder / "last.pt"
+    values = torch.load(file, weights_only=True)
+    del values["ema"]
+    torch.save(values, file)
+    run_plan(plan)
+    assert len(metrics(plan)) == 2
+
+
+def test_a_student_learns_from_its_teacher(finetune_config: Make, digits_bundle: Path) -> None:
+    def agreement(**changes: object) -> float:
+        name = f"run{len(changes)}"
+        plan = plan_run(finetune_config(optim__lr=3e-3, run__name=name, **changes))
+        train(plan, World(threads=2), lambda _: None)
+        samples = plan.dataset.samples("val")
+        images = [samples.read(sample) for sample in range(len(samples))]
+        teacher, student = (
+            Predictor(bundle).predict(images) for bundle in (digits_bundle, plan.folder / "bundle")
+        )
+        return float((teacher * np.log(student)).sum(1).mean())
+
+    # Without a word from the labels it comes to answer as the teacher does, and more so than with them alone.
+    changes = {"train__teacher": str(digits_bundle), "train__teacher_weight": 1.0}
+    assert agreement(**changes) > agreement() + 0.05
+
+
+def test_a_run_that_gets_no_better_stops(finetune_config: Make) -> None:
+    # A rate at which nothing is learnt: after the first epoch, ties are no gain.
+    common = {
+        "train__epochs": 9,
+        "train__batch_size": 512,
+        "train__early_stop_patience": 2,
+        "optim__name": "sgd",
+        "optim__schedule": "constant",
+        "optim__lr": 1e-11,
+        "optim__min_lr": 0.0,
+        "optim__weight_decay": 0.0,
+    }
+    plan = plan_run(finetune_config(**common))
+    said: list[str] = []
+    result = train(plan, World(threads=2), said.append)
+    assert (result["best_epoch"], result["epochs"]) == (1, 3)
+    assert "stopped early: epoch 1 was the best" in said
+    # A run that is started again after its last epoch comes to the same end.
+    killed = plan_run(finetune_config(**common, run__name="killed"))
+    run_plan(killed, stop_after_steps=3 * killed.steps - 1)
+    run_plan(killed)
+    assert metrics(killed) == metrics(plan)
+    trainer = Trainer(killed, World(threads=2), lambda _: None)
+    trainer.run()
+    assert trainer.state.epoch == 3
+
+
+def test_stopping_early_needs_a_validation(finetune_config: Make, unvalidated: Path) -> None:
+    with pytest.raises(UserError, match="early_stop_patience waits for a better validation"):
+        plan_run(finetune_config(data__root=str(unvalidated), train__early_stop_patience=1))
 
 
 def test_the_trace_tells_what_was_used(finetune_config: Make) -> None:
@@ -237,16 +377,17 @@ def test_history_tells_learning_rate_and_speed(finetune_config: Make) -> None:
     assert epochs[0]["train"]["num_samples"] == sum(plan.counts)
 
 
-def test_a_run_without_validation_keeps_its_last_epoch(
-    finetune_config: Make, digits: Path, tmp_path: Path
-) -> None:
-    from lib.config.packing import PackConfig
-    from lib.data.pack import pack, plan_pack
-
-    root = tmp_path / "no-val"
+@pytest.fixture(scope="module")
+def unvalidated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits, all of them to train on."""
+    root = tmp_path_factory.mktemp("unvalidated") / "no-val"
     config = PackConfig.model_validate({"source": "digits", "out": str(root), "split": {"val": 0, "test": 0}})
     pack(config, plan_pack(config), map)
-    plan = plan_run(finetune_config(data__root=str(root), train__epochs=2, train__batch_size=512))
+    return root
+
+
+def test_a_run_without_validation_keeps_its_last_epoch(finetune_config: Make, unvalidated: Path) -> None:
+    plan = plan_run(finetune_config(data__root=str(unvalidated), train__epochs=2, train__batch_size=512))
     result = train(plan, World(threads=2), lambda _: None)
     assert result["best_epoch"] == 2
     assert list(result["metrics"]) == ["train"]
