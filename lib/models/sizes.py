@@ -63,6 +63,9 @@ def check_image_size(
     Networks with auxiliary heads are checked in train mode too, since those need larger images. Own code
     may hold tensors that are no buffers, so it runs for real, on one black image.
     """
+    if is_custom(name) and any(parameter.is_meta for parameter in model.parameters()):
+        # A skeleton of own code cannot be run.
+        model = find_builder(name)(num_classes=num_classes, channels=channels, image_size=image_size)
     modes = {module: module.training for module in model.modules()}
     try:
         problem = _problem(model, is_custom(name), num_classes, channels, image_size)

@@ -1,0 +1,91 @@
+"""One training as a process of its own, whose steps are seen from outside.
+
+with Child(command, folder, environment) as child:
+    clocks = child.wait_for_steps(24, timeout_s=900)      # {pid: ends}; ChildError if it ends before
+"""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+from clock import VARIABLE, read_clocks
+
+ROOT = Path(__file__).parents[1]
+# How often it is looked at: seldom, because it needs the cores itself.
+_LOOK_S = 0.2
+_END_S = 30.0
+
+
+class ChildError(Exception):
+    """The training ended before it did what was waited for."""
+
+
+class Child:
+    """A training that has been started; left, it is ended with all that it started."""
+
+    def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self._clocks = folder / "clock"
+        self._clocks.mkdir(parents=True)
+        self._log = folder / "log.txt"
+        with self._log.open("w") as log:
+            self.started_at = time.time()
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**environment, VARIABLE: str(self._clocks)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it, and wait until the processors are free for the next one."""
+        if self._process.poll() is None:
+            family = psutil.Process(self._process.pid).children(recursive=True)
+            self._process.terminate()
+            _, alive = psutil.wait_procs([*family, psutil.Process(self._process.pid)], timeout=_END_S)
+            for process in alive:
+                process.kill()
+        self._process.wait()
+
+    def clocks(self) -> dict[int, list[float]]:
+        """Return the ends of the steps so far, by process."""
+        return read_clocks(self._clocks)
+
+    def wait_for_steps(self, count: int, timeout_s: float) -> dict[int, list[float]]:
+        """Wait until each process that trains has taken so many steps; return when they ended."""
+        while True:
+            is_over = self.has_ended()  # asked before the clocks are read, which may be complete by then
+            found = self.clocks()
+            if found and all(len(ends) >= count for ends in found.values()):
+                return found
+            if is_over:
+                raise ChildError(self.last_line())
+            if time.time() > self.started_at + timeout_s:
+                raise ChildError(f"not done after {timeout_s:.0f} s")
+            time.sleep(_LOOK_S)
+
+    def has_ended(self) -> bool:
+        """Tell whether its first process is gone."""
+        return self._process.poll() is not None
+
+    def last_line(self) -> str:
+        """Return the last line of words that it said."""
+        lines = self._log.read_text(errors="replace").splitlines()
+        return next((line.strip() for line in reversed(lines) if re.search("[a-z]", line)), "no output")
+
+
+def environment_without(names: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of this process without what Manta has set in it."""
+    return {name: value for name, value in os.environ.items() if name not in names}
