@@ -10,6 +10,7 @@ import types
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
+from functools import reduce
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -131,6 +132,11 @@ def keys(model: Model, prefix: str = "") -> dict[str, FieldInfo]:
         section = section_of(info.annotation)
         found |= keys(section, f"{key}.") if section is not None else {key: info}
     return found
+
+
+def flat(config: BaseModel) -> dict[str, Any]:
+    """Return the value of every dotted key."""
+    return {key: reduce(getattr, key.split("."), config) for key in keys(type(config))}
 
 
 def sections(model: Model, prefix: str = "") -> dict[str, FieldInfo]:

@@ -12,7 +12,7 @@ import torch
 from lib.cluster import connect, local_device, place
 from lib.config.yaml_write import to_yaml
 from lib.console import say
-from lib.errors import UserError
+from lib.errors import MantaError, UserError
 from lib.files import write_text
 from lib.train.failures import explained
 from lib.train.finish import finish, read_result
@@ -72,6 +72,11 @@ def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[
         trainer = Trainer(plan, world, say_line)
         try:
             trainer.run()
-            return finish(trainer)
+            result = finish(trainer)
+            trainer.tracker.close(result["metrics"])
+            return result
+        except MantaError:  # a restart would not help: what else fails is tried again
+            trainer.tracker.close(None)
+            raise
         finally:
             trainer.inputs.close()

@@ -39,6 +39,7 @@ from lib.train.sheet import write_sheet
 from lib.train.stages import steps_before
 from lib.train.state import RunState, forget_worse, load_state, save_best, save_state
 from lib.train.step import step_settings, train_step
+from lib.train.tracking import open_tracker
 from lib.train.world import World
 
 Say = Callable[[str], None]
@@ -74,6 +75,7 @@ class Trainer:
         self.inputs = Inputs(plan, world, say)
         self.settings = step_settings(plan, world, self.inputs.labels)
         self.state = self._restore()
+        self.tracker = open_tracker(plan, world, say)
         self._epoch_images = 0
         self._saved_at = time.monotonic()
         if self.state.epoch == self.state.step == 0:
@@ -223,6 +225,7 @@ class Trainer:
             forget_worse(self.plan.state_folder, state.best_epoch)
             lines = "".join(json.dumps(epoch) + "\n" for epoch in state.history)
             write_text(self.plan.folder / "metrics.jsonl", lines)
+            self.tracker.update(state.history)
         told = f"val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}" if val else "no val split"
         best = "  best so far" if state.best_epoch == state.epoch else ""
         self.say(

@@ -23,6 +23,7 @@ from lib.models.defaults import default_preprocess
 from lib.models.freeze import freeze_table, suggest_freeze
 from lib.models.registry import check_model_name
 from lib.models.sizes import build_skeleton, check_image_size
+from lib.track.sinks import check_libraries
 from lib.train.distill import check_teachers
 from lib.train.memory import estimate_mb
 from lib.train.muon import check_matrices
@@ -129,6 +130,7 @@ def check_settings(config: FinetuneConfig) -> FinetuneConfig:
     config = _named(config)
     check_model_name(config.model.name)
     check_weights(config.model.name, config.model.weights)
+    check_libraries(config.track.model_dump())
     train_transform(config.augment.policy, PreprocessSpec(image_size=32, resize_size=32))
     _check_folder(_folder(config), is_resumed=is_resumed)
     return config

@@ -6,11 +6,9 @@ words = resume_words(["run.resume=x", "train.epochs=20"])
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import reduce
 from pathlib import Path
-from typing import Any
 
-from lib.config.fields import keys
+from lib.config.fields import flat
 from lib.config.load import load
 from lib.config.paths import output_path
 from lib.config.schema import FinetuneConfig, RunSection
@@ -38,6 +36,9 @@ _MAY_CHANGE = (
     "run.use_gpu",
     "train.accumulate",
     "train.checkpoint_activations",
+    "track.mlflow",
+    "track.tensorboard",
+    "track.wandb",
     "train.checkpoint_every_s",
     "train.checkpoint_every_steps",
     "train.compile",
@@ -70,8 +71,8 @@ def check_unchanged(config: FinetuneConfig, folder: Path) -> None:
     Raises `UserError` if it differs where a run that has begun must not, or if the run has finished and is
     to be longer.
     """
-    began = _flat(load(FinetuneConfig, [str(folder / CONFIG)]).config)
-    asked = _flat(config)
+    began = flat(load(FinetuneConfig, [str(folder / CONFIG)]).config)
+    asked = flat(config)
     changed = [k for k, value in asked.items() if value != began[k] and k not in _MAY_CHANGE]
     if changed:
         lines = [f"{key}: began with {began[key]}, now {asked[key]}" for key in changed]
@@ -102,7 +103,3 @@ def claim(folder: Path) -> Iterator[None]:
 def _last(words: list[str], key: str) -> str | None:
     values = [word.partition("=")[2] for word in words if word.startswith(f"{key}=")]
     return values[-1] if values else None
-
-
-def _flat(config: FinetuneConfig) -> dict[str, Any]:
-    return {key: reduce(getattr, key.split("."), config) for key in keys(FinetuneConfig)}

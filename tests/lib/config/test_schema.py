@@ -59,6 +59,10 @@ def test_freeze_strategies_are_those_of_the_models() -> None:
         ),
         ({"run": {"name": "../up"}}, "cannot name a folder"),
         ({"run": {"name": ".hidden"}}, "cannot name a folder"),
+        ({"track": {"mlflow": "mlruns"}}, "neither a server"),
+        ({"track": {"mlflow": "https://me:secret@host"}}, "MLFLOW_TRACKING_PASSWORD"),
+        ({"track": {"mlflow": "sqlite:///x.db"}}, "four slashes"),
+        ({"track": {"wandb": "a/b/c"}}, "names no project"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(changes: dict[str, Any], sentence: str) -> None:

@@ -267,6 +267,17 @@ def test_stopping_early_needs_a_validation(finetune_config: Make, unvalidated: P
         plan_run(finetune_config(data__root=str(unvalidated), train__early_stop_patience=1))
 
 
+def test_what_cannot_be_tracked_does_not_stop_a_run(finetune_config: Make) -> None:
+    plan = plan_run(finetune_config(train__batch_size=256, track__tensorboard=True))
+    plan.folder.mkdir(parents=True)
+    (plan.folder / "tensorboard").write_text("")  # where the folder of its events would be
+    said: list[str] = []
+    result = train(plan, World(threads=2), said.append)
+    assert result["best_epoch"] == 1
+    warnings = [line for line in said if line.startswith("warning: track.tensorboard: FileExistsError")]
+    assert len(warnings) == 1
+
+
 def test_the_trace_tells_what_was_used(finetune_config: Make) -> None:
     plan = plan_run(finetune_config(train__batch_size=100, train__epochs=2, run__trace=True))
     run_plan(plan)
