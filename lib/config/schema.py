@@ -138,6 +138,8 @@ class TrainSection(Section):
     """Share of the target spread over all classes."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of the gradient; none does not clip."""
+    sync_batchnorm: bool = False
+    """Take the statistics of batch normalisation over the images of all workers; on GPUs only."""
     channels_last: bool = True
     """Store images channel by channel within a pixel, which convolutions prefer."""
     checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
@@ -198,16 +200,39 @@ class RunSection(Section):
     """Folder that holds runs: local, or shared by all nodes."""
     resume: FolderName | None = None
     """Name of a run to go on with, at the exact step where it stopped."""
-    num_workers: Annotated[int, Field(ge=0)] | Auto = "auto"
-    """Data-parallel workers. auto: one per GPU, else one per node; 0 trains in this process without Ray."""
+    num_workers: Annotated[int, Field(ge=0)] | tuple[Count, Count] | Auto = Field(
+        default="auto", examples=["auto", 4, [2, 8]]
+    )
+    """Data-parallel workers. auto: one per GPU, else one per node; 0 trains in this process without Ray. A
+    pair [2, 8] takes what the cluster has from 2 to 8, each a GPU or a node, and follows it: when nodes come
+    or go, the run goes on from the last state, with the same batches."""
     use_gpu: bool | Auto = "auto"
     """auto uses GPUs when the cluster has any."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of initial weights, data order, augmentation and dropout."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often lost workers are started again, each time from the last state."""
+    deterministic: bool = False
+    """Same configuration, same hardware, same bits: algorithms of torch that are deterministic alone, and an
+    error where there is none. Slower on GPUs. Needs a number of workers and train.checkpoint_every_s=0."""
     trace: bool = False
     """Write the keys that every step used to trace/ of the run, to prove what was used and when."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if isinstance(self.num_workers, tuple) and self.num_workers[0] > self.num_workers[1]:
+            least, most = self.num_workers
+            raise ValueError(
+                f"run.num_workers=[{least}, {most}] is no range; did you mean [{most}, {least}]?"
+            )
+        return self
+
+    @property
+    def most_workers(self) -> int | None:
+        """How many workers there may be at most; None if the cluster decides."""
+        if isinstance(self.num_workers, tuple):
+            return self.num_workers[1]
+        return None if self.num_workers == "auto" else self.num_workers
 
 
 class TrackSection(Section):
@@ -251,13 +276,28 @@ class FinetuneConfig(Section):
             )
         if self.data.sampling != "weighted" and self.data.class_weights:
             raise ValueError("data.class_weights has no effect without data.sampling=weighted")
-        workers = self.run.num_workers
-        if isinstance(workers, int) and self.train.batch_size < workers:
+        workers = self.run.most_workers
+        if workers is not None and self.train.batch_size < workers:
             raise ValueError(
                 f"train.batch_size={self.train.batch_size} is less than run.num_workers={workers}; "
                 "each worker needs an image per step"
             )
+        if self.train.sync_batchnorm and workers in (0, 1):
+            raise ValueError(f"train.sync_batchnorm has no effect with run.num_workers={workers}")
+        self._is_repeatable()
         return self
+
+    def _is_repeatable(self) -> None:
+        """Refuse what makes two runs differ when they are to be the same."""
+        if not self.run.deterministic:
+            return
+        if not isinstance(self.run.num_workers, int):
+            raise ValueError("run.deterministic needs a number: run.num_workers=2, say; sums depend on it")
+        if self.train.checkpoint_every_s:
+            raise ValueError(
+                "run.deterministic needs train.checkpoint_every_s=0: what is done by the clock differs from "
+                "run to run; train.checkpoint_every_steps=500, say, keeps state as well"
+            )
 
 
 class EvaluateRunSection(Section):

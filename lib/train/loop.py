@@ -26,7 +26,9 @@ from lib.metrics import Outcomes, summarise
 from lib.models.build import build_pretrained
 from lib.models.freeze import apply_freeze, set_train_mode
 from lib.predict.evaluate import evaluate
+from lib.train.determinism import prepare
 from lib.train.inputs import Inputs
+from lib.train.notice import Notice
 from lib.train.optim import build_optimizer, set_learning_rate
 from lib.train.plan import RunPlan
 from lib.train.progress import Progress, duration
@@ -52,11 +54,14 @@ class Trainer:
         self.plan, self.config, self.world = plan, config, world
         self.say = say if world.rank == 0 else lambda _: None
         self.seed = config.run.seed
+        prepare(config.run.deterministic)
         torch.manual_seed(self.seed)
         built = build_pretrained(config.model.name, **plan.arch_kwargs, weights=config.model.weights)
         layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
         self.layout = layout
         self.model: nn.Module = built.model.to(world.device).to(memory_format=layout)
+        if config.train.sync_batchnorm:
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
         self.optimizer = build_optimizer(self.model, config.optim)
         self.scaler = GradScaler(world.device.type, enabled=config.train.precision == "fp16")
         self.settings = StepSettings(
@@ -68,6 +73,7 @@ class Trainer:
         self.inputs = Inputs(plan, world, say)
         self.state = self._restore()
         self.tracker = open_tracker(plan, world, say)
+        self.notice = Notice(world, self.say)
         self._epoch_images = 0
         self._saved_at = time.monotonic()
         if self.state.epoch == self.state.step == 0:
@@ -127,6 +133,8 @@ class Trainer:
             at = state.epoch + state.step / self.plan.steps
             set_learning_rate(self.optimizer, learning_rate(self.config.optim, train.epochs, at, losses))
             loss, correct = self._step(model, batch, images)
+            if state.epoch == state.step == 0:
+                self.say(f"first step {time.time() - self.world.launched_at:.1f} s after launch")
             self.inputs.used(state.epoch, state.step, batch)
             sums[:2] += torch.stack([loss.double(), correct.double()])
             sums[2] += len(batch.ids)
@@ -177,7 +185,7 @@ class Trainer:
             return True
         if not train.checkpoint_every_s or step % _ASK_TIME_STEPS:
             return False
-        return self.world.from_first(time.monotonic() - self._saved_at >= train.checkpoint_every_s)
+        return self.notice.is_due(time.monotonic() - self._saved_at, train.checkpoint_every_s)
 
     def _finish_epoch(
         self, train: dict[str, float], val: dict[str, float] | None, train_s: float, epoch_s: float
