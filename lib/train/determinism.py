@@ -1,7 +1,7 @@
 """The switch of torch to algorithms that give the same bits again.
 
-prepare(config.run.deterministic)       # in every worker, before the network is built
-with told(): train()                    # an operation without a deterministic algorithm is a sentence
+with deterministic(config.run.deterministic):
+    train()
 """
 
 import os
@@ -13,28 +13,28 @@ import torch
 from lib.errors import RunError
 
 
-def prepare(is_deterministic: bool) -> None:
-    """Allow deterministic algorithms alone, or all of them.
-
-    What has no deterministic algorithm then raises `RuntimeError` where it is called, and names itself.
-    Source: https://pytorch.org/docs/stable/notes/randomness.html
-    """
-    if is_deterministic:
-        # cuBLAS reads it when it is first used.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(is_deterministic)
-
-
 @contextmanager
-def told() -> Iterator[None]:
-    """Turn torch's refusal into a `RunError` that says what to do."""
+def deterministic(is_wanted: bool) -> Iterator[None]:
+    """Allow deterministic algorithms alone within the block, if wanted.
+
+    Raises `RunError` for an operation that has none. Source:
+    https://pytorch.org/docs/stable/notes/randomness.html
+    """
+    if not is_wanted:
+        yield
+        return
+    # cuBLAS reads it when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     except RuntimeError as error:
-        first = str(error).splitlines()[0] if str(error) else ""
+        first = str(error).partition("\n")[0]
         if "deterministic" not in first:
             raise
         name = first.partition(" does not have")[0]
         problem = f"run.deterministic: torch has no deterministic algorithm for {name}"
         raise RunError(problem, "leave run.deterministic out, or choose another network or device") from None
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -14,7 +14,7 @@ from lib.config.yaml_write import to_yaml
 from lib.console import say
 from lib.errors import MantaError, UserError
 from lib.files import write_text
-from lib.train.determinism import told
+from lib.train.determinism import deterministic
 from lib.train.finish import finish, read_result
 from lib.train.group import run_on_ray
 from lib.train.loop import Trainer
@@ -81,8 +81,9 @@ def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[
     """Run one worker from its state to the result."""
     trainer = Trainer(plan, world, say_line)
     try:
-        with told():
+        with deterministic(plan.config.run.deterministic):
             trainer.run()
+        trainer.writer.wait()
         result = finish(trainer)
         trainer.tracker.close(result["metrics"])
         return result
@@ -90,4 +91,5 @@ def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[
         trainer.tracker.close(None)
         raise
     finally:
+        trainer.writer.join()
         trainer.inputs.close()

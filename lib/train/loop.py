@@ -26,17 +26,17 @@ from lib.metrics import Outcomes, summarise
 from lib.models.build import build_pretrained
 from lib.models.freeze import apply_freeze, set_train_mode
 from lib.predict.evaluate import evaluate
-from lib.train.determinism import prepare
 from lib.train.inputs import Inputs
 from lib.train.notice import Notice
 from lib.train.optim import build_optimizer, set_learning_rate
 from lib.train.plan import RunPlan
 from lib.train.progress import Progress, duration
 from lib.train.schedules import learning_rate
-from lib.train.state import RunState, forget_worse, load_state, save_best, save_state
+from lib.train.state import RunState, load_state
 from lib.train.step import StepSettings, train_step
 from lib.train.tracking import open_tracker
 from lib.train.world import World
+from lib.train.writer import StateWriter
 
 Say = Callable[[str], None]
 
@@ -54,7 +54,6 @@ class Trainer:
         self.plan, self.config, self.world = plan, config, world
         self.say = say if world.rank == 0 else lambda _: None
         self.seed = config.run.seed
-        prepare(config.run.deterministic)
         torch.manual_seed(self.seed)
         built = build_pretrained(config.model.name, **plan.arch_kwargs, weights=config.model.weights)
         layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
@@ -72,6 +71,7 @@ class Trainer:
         )
         self.inputs = Inputs(plan, world, say)
         self.state = self._restore()
+        self.writer = StateWriter(plan.state_folder)
         self.tracker = open_tracker(plan, world, say)
         self.notice = Notice(world, self.say)
         self._epoch_images = 0
@@ -206,10 +206,9 @@ class Trainer:
         if _is_best(state.history):
             state.best_epoch = state.epoch
             if self.world.rank == 0:
-                save_best(self.plan.state_folder, state.epoch, self.model.state_dict())
+                self.writer.save_best(state.epoch, self.model.state_dict())
         self._save(None)
         if self.world.rank == 0:
-            forget_worse(self.plan.state_folder, state.best_epoch)
             lines = "".join(json.dumps(epoch) + "\n" for epoch in state.history)
             write_text(self.plan.folder / "metrics.jsonl", lines)
             self.tracker.update(state.history)
@@ -231,7 +230,7 @@ class Trainer:
             state.optimizer = self.optimizer.state_dict()
             state.scaler = self.scaler.state_dict()
             state.dataset_digest = self.plan.dataset.manifest.digest
-            save_state(self.plan.state_folder, state)
+            self.writer.save(state)
         self._saved_at = time.monotonic()
 
     def _restore(self) -> RunState:

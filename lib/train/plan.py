@@ -81,7 +81,7 @@ class RunPlan:
             *(f"          {row.name:<20} {row.parameters:>12,}  {_learns(row.first_epoch)}" for row in rows),
             f"steps     {config.train.epochs} epochs of {self.steps} steps, up to "
             f"{config.train.batch_size} images each",
-            f"workers   {workers}; each reads its share of every batch from {len(self.counts)} shard"
+            f"workers   {'{} to {}'.format(*workers) if isinstance(workers, tuple) else workers}; each reads its share of every batch from {len(self.counts)} shard"
             f"{'s' * (len(self.counts) > 1)}",
             f"memory    about {memory:,.0f} MB per worker for {images} images a step, besides the "
             "process itself",
