@@ -7,7 +7,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lib.config.schema import AugmentSection, FinetuneConfig, OptimSection, Section, TrainSection
+    from lib.config.schema import (
+        AugmentSection,
+        FinetuneConfig,
+        OptimSection,
+        RunSection,
+        Section,
+        TrainSection,
+    )
 
 # The schedules that look at an option.
 _USERS = {
@@ -62,9 +69,8 @@ def check_stages(train: "TrainSection") -> None:
         )
 
 
-def check_shares(train: "TrainSection", num_workers: int | str) -> None:
+def check_shares(train: "TrainSection", workers: int) -> None:
     """Raise `ValueError` if a worker would have no image in a step, or in a piece of it."""
-    workers = max(1, num_workers) if isinstance(num_workers, int) else 1
     for name, size in _batch_sizes(train).items():
         if size < workers:
             raise ValueError(
@@ -85,7 +91,7 @@ def _batch_sizes(train: "TrainSection") -> dict[str, int]:
     return sizes
 
 
-def check_mix(augment: "AugmentSection", train: "TrainSection", num_workers: int | str) -> None:
+def check_mix(augment: "AugmentSection", train: "TrainSection", workers: int) -> None:
     """Raise `ValueError` for options of augmentation that would change nothing."""
     if augment.policy == "none" and _is_set(augment, "min_crop"):
         raise ValueError(
@@ -98,12 +104,26 @@ def check_mix(augment: "AugmentSection", train: "TrainSection", num_workers: int
                 "choose mixup, cutmix or both"
             )
         return
-    workers = max(1, num_workers) if isinstance(num_workers, int) else 1
     smallest = min(_batch_sizes(train).values())
     if smallest < 2 * workers:
         raise ValueError(
             f"augment.mix={augment.mix} blends pairs within a worker; {smallest} images a step are less "
             f"than two each for {workers} worker{'s' * (workers > 1)}"
+        )
+
+
+def check_workers(run: "RunSection", train: "TrainSection") -> None:
+    """Raise `ValueError` for what the workers cannot do, or what makes equal runs differ."""
+    if train.sync_batchnorm and run.most_workers in (0, 1):
+        raise ValueError(f"train.sync_batchnorm has no effect with run.num_workers={run.most_workers}")
+    if not run.deterministic:
+        return
+    if not isinstance(run.num_workers, int):
+        raise ValueError("run.deterministic needs a number: run.num_workers=2, say; sums depend on it")
+    if train.checkpoint_every_s:
+        raise ValueError(
+            "run.deterministic needs train.checkpoint_every_s=0: what is done by the clock differs from run "
+            "to run; train.checkpoint_every_steps=500, say, keeps state as well"
         )
 
 

@@ -11,7 +11,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from lib.config.conflicts import check_mix, check_optimisation, check_schedule, check_shares, check_stages
+from lib.config.conflicts import (
+    check_mix,
+    check_optimisation,
+    check_schedule,
+    check_shares,
+    check_stages,
+    check_workers,
+)
 from lib.config.paths import is_uri
 
 Freeze = Literal["none", "early", "most", "head", "gradual"]
@@ -182,6 +189,8 @@ class TrainSection(Section):
     0.999; less in the first steps); none takes the weights as they are."""
     early_stop_patience: Count | None = None
     """Stop after so many epochs without a better validation; none takes all epochs."""
+    sync_batchnorm: bool = False
+    """Take the statistics of batch normalisation over the images of all workers; on GPUs only."""
     channels_last: bool = True
     """Store images channel by channel within a pixel, which convolutions prefer."""
     compile: bool = False
@@ -256,16 +265,39 @@ class RunSection(Section):
     """Folder that holds runs: local, or shared by all nodes."""
     resume: FolderName | None = None
     """Name of a run to go on with, at the exact step where it stopped."""
-    num_workers: Annotated[int, Field(ge=0)] | Auto = "auto"
-    """Data-parallel workers. auto: one per GPU, else one per node; 0 trains in this process without Ray."""
+    num_workers: Annotated[int, Field(ge=0)] | tuple[Count, Count] | Auto = Field(
+        default="auto", examples=["auto", 4, [2, 8]]
+    )
+    """Data-parallel workers. auto: one per GPU, else one per node; 0 trains in this process without Ray. A
+    pair [2, 8] takes what the cluster has from 2 to 8, each a GPU or a node, and follows it: when nodes come
+    or go, the run goes on from the last state, with the same batches."""
     use_gpu: bool | Auto = "auto"
     """auto uses GPUs when the cluster has any."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of initial weights, data order, augmentation and dropout."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often lost workers are started again, each time from the last state."""
+    deterministic: bool = False
+    """Same configuration, same hardware, same bits: algorithms of torch that are deterministic alone, and an
+    error where there is none. Slower on GPUs. Needs a number of workers and train.checkpoint_every_s=0."""
     trace: bool = False
     """Write the keys that every step used to trace/ of the run, to prove what was used and when."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if isinstance(self.num_workers, tuple) and self.num_workers[0] > self.num_workers[1]:
+            least, most = self.num_workers
+            raise ValueError(
+                f"run.num_workers=[{least}, {most}] is no range; did you mean [{most}, {least}]?"
+            )
+        return self
+
+    @property
+    def most_workers(self) -> int | None:
+        """How many workers there may be at most; None if the cluster decides."""
+        if isinstance(self.num_workers, tuple):
+            return self.num_workers[1]
+        return None if self.num_workers == "auto" else self.num_workers
 
 
 class TrackSection(Section):
@@ -298,8 +330,8 @@ class FinetuneConfig(Section):
     def _fits_together(self) -> Self:
         check_schedule(self.optim, self.train.epochs)
         check_stages(self.train)
-        check_shares(self.train, self.run.num_workers)
-        check_mix(self.augment, self.train, self.run.num_workers)
+        check_shares(self.train, self.run.most_workers or 1)
+        check_mix(self.augment, self.train, self.run.most_workers or 1)
         if self.data.sampling == "weighted" and not self.data.class_weights:
             raise ValueError(
                 "data.sampling=weighted needs data.class_weights, such as data.class_weights.cat=3"
@@ -307,6 +339,7 @@ class FinetuneConfig(Section):
         if self.data.sampling != "weighted" and self.data.class_weights:
             raise ValueError("data.class_weights has no effect without data.sampling=weighted")
         check_optimisation(self)
+        check_workers(self.run, self.train)
         return self
 
 

@@ -90,12 +90,14 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train) -> dict[str, A
         worker_runtime_env={"env_vars": ENVIRONMENT},
         logging_config=LoggingConfig(log_level="ERROR"),
     )
+    asked = plan.config.run.num_workers
+    elastic = asked if isinstance(asked, tuple) else None
     resources = {"CPU": placement.cpus} | ({"GPU": 1.0} if placement.gpu else {})
     trainer = TorchTrainer(
         partial(_work, train=train, messages=messages, cpus=placement.cpus),
-        train_loop_config={"plan": plan},
+        train_loop_config={"plan": plan, "launched_at": time.time()},
         scaling_config=ScalingConfig(
-            num_workers=placement.workers, use_gpu=placement.gpu, resources_per_worker=resources
+            num_workers=elastic or placement.workers, use_gpu=placement.gpu, resources_per_worker=resources
         ),
         run_config=run_config,
     )
@@ -141,6 +143,8 @@ def _work(config: dict[str, Any], *, train: Train, messages: Any, cpus: float) -
         size=context.get_world_size(),
         device=ray.train.torch.get_device(),
         threads=threads,
+        launched_at=config["launched_at"],
+        is_preempted=_is_preempted,
     )
     try:
         result = train(config["plan"], world, lambda line: messages.say.remote(line))
@@ -157,6 +161,14 @@ def _work(config: dict[str, Any], *, train: Train, messages: Any, cpus: float) -
         raise
     if world.rank == 0:
         ray.get(messages.finish.remote(result))
+
+
+def _is_preempted() -> bool:
+    """Ask Ray Train, together with the other workers, whether one of their nodes is being drained."""
+    import ray.train
+
+    ask = getattr(ray.train, "get_preemption_info", None)  # older Rays do not tell
+    return ask is not None and ask() is not None
 
 
 def _read_lines(messages: Any, ended: threading.Event) -> None:

@@ -9,17 +9,19 @@ from typing import Any
 
 import torch
 
-from lib.cluster import connect, local_device, place
+from lib.cluster import Placement, connect, local_device, place
 from lib.config.yaml_write import to_yaml
 from lib.console import say
 from lib.errors import MantaError, UserError
 from lib.files import write_text
+from lib.train.determinism import deterministic
 from lib.train.failures import explained
 from lib.train.finish import finish, read_result
 from lib.train.group import run_on_ray
 from lib.train.loop import Trainer
 from lib.train.plan import RunPlan
 from lib.train.resume import CONFIG, claim
+from lib.train.shared import check_shared
 from lib.train.world import World
 
 
@@ -38,11 +40,15 @@ def launch(plan: RunPlan) -> dict[str, Any]:
         with _begin(plan):
             return train(plan, world, say)
     connect()
-    placement = place(run.num_workers, run.use_gpu)
-    _check_shares(plan, placement.workers)
+    elastic = run.num_workers if isinstance(run.num_workers, tuple) else None
+    placement = place("auto" if isinstance(run.num_workers, tuple) else run.num_workers, run.use_gpu)
+    _check_shares(plan, elastic[1] if elastic else placement.workers)
+    _check_sync(plan, placement)
     with _begin(plan):
+        check_shared(plan)
         cores = f"{placement.cpus:g} core{'s' * (placement.cpus != 1)} each"
-        say(f"starting {placement.workers} worker{'s' * (placement.workers > 1)}, {cores}")
+        told = f"{elastic[0]} to {elastic[1]}" if elastic else f"{placement.workers}"
+        say(f"starting {told} worker{'s' * (told != '1')}, {cores}")
         return run_on_ray(plan, placement, train)
 
 
@@ -63,6 +69,15 @@ def _check_shares(plan: RunPlan, workers: int) -> None:
         raise UserError(problem, f"set run.num_workers={smallest} or less, or a larger train.batch_size")
 
 
+def _check_sync(plan: RunPlan, placement: Placement) -> None:
+    """Refuse batch normalisation over workers where torch has none."""
+    if plan.config.train.sync_batchnorm and not placement.gpu:
+        hint = "leave it out: on CPUs each worker keeps the statistics of its own images"
+        raise UserError("train.sync_batchnorm needs GPUs: torch has no SyncBatchNorm for CPUs", hint)
+    if plan.config.train.sync_batchnorm and placement.workers == 1 and plan.config.run.most_workers is None:
+        raise UserError("train.sync_batchnorm has no effect with one worker", "leave it out")
+
+
 def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[str, Any]:
     """Run one worker from its state to the result.
 
@@ -71,7 +86,9 @@ def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[
     with explained(plan.config, world.size):
         trainer = Trainer(plan, world, say_line)
         try:
-            trainer.run()
+            with deterministic(plan.config.run.deterministic):
+                trainer.run()
+            trainer.writer.wait()
             result = finish(trainer)
             trainer.tracker.close(result["metrics"])
             return result
@@ -79,4 +96,5 @@ def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[
             trainer.tracker.close(None)
             raise
         finally:
+            trainer.writer.join()
             trainer.inputs.close()

@@ -30,6 +30,7 @@ from lib.predict.evaluate import evaluate
 from lib.train.compiled import compiled
 from lib.train.failures import check_loss
 from lib.train.inputs import Inputs
+from lib.train.notice import Notice
 from lib.train.optim import build_optimizer, set_learning_rate
 from lib.train.plan import RunPlan
 from lib.train.progress import Progress, duration
@@ -37,10 +38,11 @@ from lib.train.recompute import recompute_blocks
 from lib.train.schedules import learning_rate, rate_curve
 from lib.train.sheet import write_sheet
 from lib.train.stages import steps_before
-from lib.train.state import RunState, forget_worse, load_state, save_best, save_state
+from lib.train.state import RunState, load_state
 from lib.train.step import step_settings, train_step
 from lib.train.tracking import open_tracker
 from lib.train.world import World
+from lib.train.writer import StateWriter
 
 Say = Callable[[str], None]
 
@@ -63,6 +65,8 @@ class Trainer:
         layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
         self.layout = layout
         self.model: nn.Module = built.model.to(world.device).to(memory_format=layout)
+        if config.train.sync_batchnorm:
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
         self.optimizer = build_optimizer(self.model, config.optim)
         self.scaler = GradScaler(world.device.type, enabled=config.train.precision == "fp16")
         self.ema = Ema(self.model, config.train.ema_decay) if config.train.ema_decay is not None else None
@@ -75,7 +79,9 @@ class Trainer:
         self.inputs = Inputs(plan, world, say)
         self.settings = step_settings(plan, world, self.inputs.labels)
         self.state = self._restore()
+        self.writer = StateWriter(plan.state_folder)
         self.tracker = open_tracker(plan, world, say)
+        self.notice = Notice(world, self.say)
         self._epoch_images = 0
         self._saved_at = time.monotonic()
         if self.state.epoch == self.state.step == 0:
@@ -134,6 +140,8 @@ class Trainer:
             loss, correct = self._step(model, batch, images)
             if self.ema is not None:
                 self.ema.update(self.model)
+            if state.epoch == state.step == 0:
+                self.say(f"first step {time.time() - self.world.launched_at:.1f} s after launch")
             self.inputs.used(state.epoch, state.step, batch)
             sums[:2] += torch.stack([loss.double(), correct.double()])
             sums[2] += len(batch.ids)
@@ -197,7 +205,7 @@ class Trainer:
             return True
         if not train.checkpoint_every_s or step % _ASK_TIME_STEPS:
             return False
-        return self.world.from_first(time.monotonic() - self._saved_at >= train.checkpoint_every_s)
+        return self.notice.is_due(time.monotonic() - self._saved_at, train.checkpoint_every_s)
 
     def _finish_epoch(
         self, train: dict[str, float], val: dict[str, float] | None, train_s: float, epoch_s: float
@@ -219,10 +227,9 @@ class Trainer:
         if _is_best(state.history):
             state.best_epoch = state.epoch
             if self.world.rank == 0:
-                save_best(self.plan.state_folder, state.epoch, self.measured.state_dict())
+                self.writer.save_best(state.epoch, self.measured.state_dict())
         self._save(None)
         if self.world.rank == 0:
-            forget_worse(self.plan.state_folder, state.best_epoch)
             lines = "".join(json.dumps(epoch) + "\n" for epoch in state.history)
             write_text(self.plan.folder / "metrics.jsonl", lines)
             self.tracker.update(state.history)
@@ -247,7 +254,7 @@ class Trainer:
             state.scaler = self.scaler.state_dict()
             state.ema = {} if self.ema is None else self.ema.state_dict()
             state.dataset_digest = self.plan.dataset.manifest.digest
-            save_state(self.plan.state_folder, state)
+            self.writer.save(state)
         self._saved_at = time.monotonic()
 
     def _restore(self) -> RunState:

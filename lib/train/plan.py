@@ -79,10 +79,8 @@ class RunPlan:
         rows = freeze_table(skeleton, config.train.freeze, config.train.epochs)
         workers = config.run.num_workers
         heaviest = max(self.stages, key=lambda stage: stage.batch_size * stage.image_size**2)
-        share = (
-            -(-heaviest.batch_size // max(1, workers)) if isinstance(workers, int) else heaviest.batch_size
-        )
-        images, size = -(-share // config.train.accumulate), heaviest.image_size
+        pieces = config.train.accumulate * _fewest(workers)
+        images, size = -(-heaviest.batch_size // pieces), heaviest.image_size
         memory = estimate_mb(
             skeleton,
             config.optim.name,
@@ -101,7 +99,7 @@ class RunPlan:
             f"trainable {trained:,} of {total:,} parameters (train.freeze={config.train.freeze})",
             *(f"          {row.name:<20} {row.parameters:>12,}  {_learns(row.first_epoch)}" for row in rows),
             *stage_lines(self.stages, spec.image_size),
-            f"workers   {workers}; each reads its share of every batch from {len(self.counts)} shard"
+            f"workers   {_range(workers)}; each reads its share of every batch from {len(self.counts)} shard"
             f"{'s' * (len(self.counts) > 1)}",
             f"memory    about {memory:,.0f} MB per worker for {images} images of {size} x {size} at a time, "
             "besides the process itself",
@@ -250,6 +248,17 @@ def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
         )
     if samples == 0:
         raise UserError(f"{dataset.where} has no training images", "pack more images")
+
+
+def _fewest(workers: int | tuple[int, int] | str) -> int:
+    """Return the least number of workers that may share a batch."""
+    if isinstance(workers, tuple):
+        return workers[0]
+    return max(1, workers) if isinstance(workers, int) else 1
+
+
+def _range(workers: int | tuple[int, int] | str) -> str:
+    return "{} to {}".format(*workers) if isinstance(workers, tuple) else str(workers)
 
 
 def _learns(first_epoch: int | None) -> str:

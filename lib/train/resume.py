@@ -7,6 +7,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from lib.config.fields import flat
 from lib.config.load import load
@@ -91,13 +92,20 @@ def claim(folder: Path) -> Iterator[None]:
     Raises `UserError` if another process works on it, or it cannot be created.
     """
     make_folder(folder)
-    with (folder / ".lock").open("w") as stream:
+    with _open_lock(folder) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             hint = "wait for it, or choose another run.name"
             raise UserError(f"another process works on the run {folder.name}", hint) from None
         yield
+
+
+def _open_lock(folder: Path) -> TextIO:
+    try:
+        return (folder / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror}", "set run.storage") from None
 
 
 def _last(words: list[str], key: str) -> str | None:

@@ -10,6 +10,7 @@ functions of them.
 
 import os
 import pickle
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,20 @@ def _write(path: Path, values: dict[str, Any]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except OSError as error:
-        hint = "the last complete state is kept: make room, then go on with run.resume="
-        raise RunError(f"cannot write {path}: {error.strerror}", hint) from None
+    except (OSError, RuntimeError) as error:  # torch's writer hides the first behind the second
+        with suppress(OSError):  # it may be what filled the disk
+            temporary.unlink(missing_ok=True)
+        run = path.parent.parent.name
+        hint = f"the last complete state is kept: make room, then go on with run.resume={run}"
+        raise RunError(f"cannot write {path}: {_reason(error)}", hint) from None
+
+
+def _reason(error: BaseException) -> str:
+    """Find what the system said."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return (isinstance(cause, OSError) and cause.strerror) or str(error).splitlines()[0]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,6 +5,8 @@ total = world.sum(torch.tensor([loss_sum, count]))
 """
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -24,6 +26,10 @@ class World:
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    launched_at: float = field(default_factory=time.time)
+    """When the run was started, in seconds since 1970."""
+    is_preempted: Callable[[], bool] = lambda: False
+    """Tells whether a node of the workers is about to be taken away; called by all of them at once."""
 
     def sum(self, values: Tensor) -> Tensor:
         """Add a tensor up over the workers."""

@@ -45,8 +45,10 @@ def run_plan(plan: RunPlan, stop_after_steps: int | None = None) -> Path:
         trainer._step = dying
         with pytest.raises(StopHere):
             trainer.run()
+        trainer.writer.join()
     else:
         trainer.run()
+        trainer.writer.wait()
     return plan.state_folder
 
 
@@ -267,6 +269,37 @@ def test_stopping_early_needs_a_validation(finetune_config: Make, unvalidated: P
         plan_run(finetune_config(data__root=str(unvalidated), train__early_stop_patience=1))
 
 
+def test_a_full_disk_ends_a_run_that_can_go_on(finetune_config: Make) -> None:
+    common = {"train__batch_size": 128, "train__checkpoint_every_steps": 3}
+    straight = plan_run(finetune_config(**common, run__name="straight"))
+    run_plan(straight)
+    full = plan_run(finetune_config(**common, run__name="full"))
+    full.folder.mkdir(parents=True)
+    run_plan(full, stop_after_steps=4)
+    (full.state_folder / "last.partial").symlink_to("/dev/full")
+    with pytest.raises(RunError, match="No space left on device") as caught:
+        train(full, World(threads=2), lambda _: None)
+    assert "run.resume=full" in caught.value.hint
+    assert not (full.folder / "result.json").exists()
+    said: list[str] = []
+    train(full, World(threads=2), said.append)  # with room again
+    assert "going on from epoch 1, step 3" in said
+    expected, found = weights(straight.state_folder), weights(full.state_folder)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_deterministic_run_is_the_same_again(finetune_config: Make) -> None:
+    common = {"train__batch_size": 256, "train__checkpoint_every_s": 0, "run__deterministic": True}
+    plans = [plan_run(finetune_config(**common, run__name=name)) for name in ("one", "two")]
+    said: list[str] = []
+    for plan in plans:
+        train(plan, World(threads=2), said.append)
+    assert not torch.are_deterministic_algorithms_enabled()
+    one, two = (weights(plan.state_folder) for plan in plans)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert sum(line.startswith("first step ") for line in said) == 2
+
+
 def test_what_cannot_be_tracked_does_not_stop_a_run(finetune_config: Make) -> None:
     plan = plan_run(finetune_config(train__batch_size=256, track__tensorboard=True))
     plan.folder.mkdir(parents=True)
@@ -274,7 +307,7 @@ def test_what_cannot_be_tracked_does_not_stop_a_run(finetune_config: Make) -> No
     said: list[str] = []
     result = train(plan, World(threads=2), said.append)
     assert result["best_epoch"] == 1
-    warnings = [line for line in said if line.startswith("warning: track.tensorboard: FileExistsError")]
+    warnings = [line for line in said if line.startswith("warning: track.tensorboard: NotADirectoryError")]
     assert len(warnings) == 1
 
 

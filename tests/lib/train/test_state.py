@@ -58,6 +58,19 @@ def test_a_worker_that_was_taken_for_dead_does_not_damage_the_state_of_its_succe
     assert found.epoch == 2
 
 
+def test_a_full_disk_keeps_the_last_state_and_leaves_no_half(tmp_path: Path) -> None:
+    folder = tmp_path / "photos/state"
+    save_state(folder, RunState(epoch=1))
+    (folder / "last.partial").symlink_to("/dev/full")  # where every write fails for want of room
+    with pytest.raises(RunError, match="No space left on device") as caught:
+        save_state(folder, RunState(epoch=2, model={"w": torch.zeros(100_000)}))
+    assert caught.value.hint.endswith("run.resume=photos")
+    assert [path.name for path in folder.iterdir()] == ["last.pt"]
+    found = load_state(folder)
+    assert found is not None
+    assert found.epoch == 1
+
+
 def test_only_the_best_weights_are_kept(tmp_path: Path) -> None:
     for epoch in (1, 2, 3):
         save_best(tmp_path, epoch, {"w": torch.tensor(float(epoch))})
