@@ -19,12 +19,14 @@ from lib.data.quarantine import QUARANTINE
 from lib.errors import UserError
 from lib.images.augment import train_transform
 from lib.images.spec import PreprocessSpec
-from lib.models.build import build_pretrained, check_weights
+from lib.models.build import build_pretrained, check_stem, check_weights
+from lib.models.bundled import bundle_facts
 from lib.models.defaults import default_preprocess
 from lib.models.freeze import freeze_table, suggest_freeze
-from lib.models.registry import check_model_name
-from lib.models.sizes import build_skeleton, check_image_size
+from lib.models.registry import AUX_SMALLEST, check_model_name
+from lib.models.sizes import build_skeleton, check_image_size, choose_stem
 from lib.train.memory import estimate_mb
+from lib.train.rates import check_factors, group_lines
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ class RunPlan:
         lines = [
             f"dataset   {self.dataset.where}: {len(self.dataset.classes)} classes; {sizes}",
             f"model     {config.model.name}, weights {config.model.weights}, input {spec.channels} x "
-            f"{spec.image_size} x {spec.image_size}",
+            f"{spec.image_size} x {spec.image_size}" + ", small stem" * (config.model.stem == "small"),
             f"trainable {trained:,} of {total:,} parameters (train.freeze={config.train.freeze})",
-            *(f"          {row.name:<20} {row.parameters:>12,}  {_learns(row.first_epoch)}" for row in rows),
+            *(f"          {line}" for line in group_lines(config, skeleton)),
             f"steps     {config.train.epochs} epochs of {self.steps} steps, up to "
             f"{config.train.batch_size} images each",
             f"workers   {workers}; each reads its share of every batch from {len(self.counts)} shard"
@@ -89,14 +91,28 @@ class RunPlan:
             f"augment   {config.augment.policy}, mix {config.augment.mix}",
             f"run       {self.folder}",
         ]
-        pretrained = config.model.weights != "none"
-        suggested = suggest_freeze(splits["train"].num_samples)
-        if pretrained and suggested != config.train.freeze:
-            lines.append(
-                f"hint      with {splits['train'].num_samples:,} training images, "
-                f"train.freeze={suggested} is the usual choice for pretrained weights"
+        return [*lines, *(f"hint      {hint}" for hint in self._hints())]
+
+    def _hints(self) -> list[str]:
+        """What is allowed, but worth a second thought."""
+        config, num_images = self.config, self.dataset.manifest.splits["train"].num_samples
+        name, freeze, size = config.model.name, config.train.freeze, self.preprocess.image_size
+        hints = []
+        if size < AUX_SMALLEST.get(name, 0):
+            hints.append(
+                f"{name} has no auxiliary head below {AUX_SMALLEST[name]} px, and trains without one"
             )
-        return lines
+        if config.model.weights == "none":
+            if freeze != "none":
+                hints.append(f"train.freeze={freeze} leaves random weights as they are: give model.weights")
+            return hints
+        suggested = suggest_freeze(num_images)
+        if suggested != freeze:
+            hints.append(
+                f"with {num_images:,} training images, train.freeze={suggested} is the usual choice for "
+                "pretrained weights"
+            )
+        return hints
 
 
 def check_settings(config: FinetuneConfig) -> FinetuneConfig:
@@ -124,12 +140,36 @@ def plan_run(config: FinetuneConfig) -> RunPlan:
     _check_dataset(dataset, config)
     channels = dataset.manifest.channels if model.channels == "auto" else model.channels
     spec = _preprocess(config, channels)
-    arch_kwargs = {"num_classes": len(dataset.classes), "channels": channels, "image_size": spec.image_size}
-    check_image_size(build_skeleton(model.name, **arch_kwargs), model.name, **arch_kwargs)
+    stem = _stem(config, channels, spec.image_size)
+    arch_kwargs: dict[str, Any] = {
+        "num_classes": len(dataset.classes),
+        "channels": channels,
+        "image_size": spec.image_size,
+        "stem": stem,
+    }
+    skeleton = build_skeleton(model.name, **arch_kwargs)
+    check_image_size(skeleton, model.name, **arch_kwargs)
+    check_stem(model.name, model.weights, stem)
+    check_factors(config, skeleton)
     if model.weights not in ("none", "default"):
         # Another network's file is found out here, not by every worker.
-        build_pretrained(model.name, **arch_kwargs, weights=model.weights)
+        build_pretrained(model.name, **arch_kwargs, weights=model.weights, classes=dataset.classes)
+    # What was settled stays so when the run goes on without its weights at hand.
+    settled = model.model_copy(update={"image_size": spec.image_size, "stem": stem})
+    config = config.model_copy(update={"model": settled})
     return RunPlan(config, _folder(config), dataset, arch_kwargs, spec)
+
+
+def _stem(config: FinetuneConfig, channels: int, image_size: int) -> str:
+    model = config.model
+    if model.stem != "auto":
+        return model.stem
+    facts = bundle_facts(model.weights)
+    if facts is not None:
+        return facts.stem
+    if model.weights != "none":
+        return "standard"
+    return choose_stem(model.name, channels=channels, image_size=image_size)
 
 
 def _preprocess(config: FinetuneConfig, channels: int) -> PreprocessSpec:
@@ -188,9 +228,3 @@ def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
         )
     if samples == 0:
         raise UserError(f"{dataset.where} has no training images", "pack more images")
-
-
-def _learns(first_epoch: int | None) -> str:
-    if first_epoch is None:
-        return "frozen"
-    return "trained" if first_epoch == 0 else f"trained from epoch {first_epoch + 1}"
