@@ -203,6 +203,6 @@ def _check_fit(own: Mapping[str, Tensor], taken: State, state: State, optional: 
     ]
     raise UserError(
         f"these weights are not of {name}: {fits} of its {len(own)} tensors fit; " + "; ".join(lists),
-        f"give the state dict of a {name}, with any number of classes (.safetensors, .pth, .pt), "
+        f"give a state dict of {name}, with any number of classes (.safetensors, .pth, .pt), "
         "or the name of their network, which for a file of timm's is timm:NAME",
     )
