@@ -2,11 +2,13 @@
 
 python jobs/finetune.py jobs/presets/digits.yaml
 python jobs/finetune.py data.root=runs/datasets/photos model.name=resnet18 model.weights=default
+python jobs/finetune.py --list-models 'resnet*' 'timm:convnext*'
 """
 
 import sys
+from collections.abc import Sequence
 
-from lib.config.load import load, show_plan
+from lib.config.load import Answer, load, show_plan
 from lib.config.paths import input_path
 from lib.config.schema import FinetuneConfig
 from lib.console import block, run_job
@@ -16,7 +18,10 @@ from lib.train.resume import check_unchanged, resume_words
 def main() -> None:
     description = "Fine-tune a network on a packed dataset, and write a bundle."
     words = resume_words(sys.argv[1:])
-    loaded = load(FinetuneConfig, words, prog="python jobs/finetune.py", description=description)
+    flags = {
+        "--list-models": Answer("Print a table of networks; names and globs narrow it.", table_of_models)
+    }
+    loaded = load(FinetuneConfig, words, prog="python jobs/finetune.py", description=description, flags=flags)
     config = loaded.config
 
     # Only a real run waits for torch.
@@ -46,6 +51,12 @@ def main() -> None:
     if result["bad_samples"]:
         rows = {"left out": f"{result['bad_samples']} bad images: {plan.folder / 'quarantine.jsonl'}", **rows}
     block(f"run {plan.folder.name} is finished", rows)
+
+
+def table_of_models(patterns: Sequence[str]) -> str:
+    from lib.models.listing import list_models
+
+    return list_models(patterns)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -26,28 +25,17 @@ from lib.errors import UserError
 from lib.files import make_folder, make_partial, read_model
 from lib.images.spec import PreprocessSpec
 from lib.models.build import build_model
+from lib.models.bundled import MANIFEST, WEIGHTS, BundleFacts
 from lib.models.weights import load_exact
 
-FORMAT: Literal[1] = 1
-MANIFEST = "bundle.json"
-WEIGHTS = "model.safetensors"
 
-
-class BundleManifest(BaseModel):
+class BundleManifest(BundleFacts):
     """Contents of `bundle.json`."""
 
-    model_config = ConfigDict(frozen=True)
-
-    format: Literal[1] = FORMAT
     manta_version: str
-    arch: str
-    arch_kwargs: dict[str, Any]
-    classes: list[str]
-    preprocess: dict[str, Any]
     temperature: float = 1.0
     metrics: dict[str, dict[str, float]]
     dataset: dict[str, str]
-    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)

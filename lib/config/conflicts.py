@@ -112,6 +112,21 @@ def check_mix(augment: "AugmentSection", train: "TrainSection", workers: int) ->
         )
 
 
+def check_rates(optim: "OptimSection", train: "TrainSection") -> None:
+    """Raise `ValueError` for rates per depth that exclude each other, or that nothing would learn at."""
+    given = [f"optim.layer_decay={optim.layer_decay:g}"] * (optim.layer_decay != 1)
+    if optim.head_lr is not None:
+        given.append(f"optim.head_lr={optim.head_lr:g}")
+    if optim.layer_factors and given:
+        raise ValueError(f"optim.layer_factors replaces {' and '.join(given)}; leave one out")
+    if optim.layer_factors:
+        given.append("optim.layer_factors")
+    if given and train.freeze == "head":
+        raise ValueError(
+            f"{' and '.join(given)} has no effect with train.freeze=head: the head learns at optim.lr"
+        )
+
+
 def check_workers(run: "RunSection", train: "TrainSection") -> None:
     """Raise `ValueError` for what the workers cannot do, or what makes equal runs differ."""
     if train.sync_batchnorm and run.most_workers in (0, 1):

@@ -48,10 +48,13 @@ def show_plan(loaded: Loaded[Any], lines: Iterable[str], *, config: BaseModel | 
 
 @dataclass(frozen=True)
 class Answer:
-    """A flag that prints a text and ends the job, like `--help`: it needs no configuration."""
+    """A flag that prints a text and ends the job, like `--help`: it needs no configuration.
+
+    `text` is given the words beside the flags.
+    """
 
     help: str
-    text: Callable[[], str]
+    text: Callable[[Sequence[str]], str]
 
 
 def load(
@@ -69,7 +72,7 @@ def load(
     """
     declared = dict(flags or {})
     given = [word for word in words if word.startswith("-")]
-    _answer(model, given, declared, prog, description)
+    _answer(model, words, declared, prog, description)
 
     draft = Draft(model)
     for word in words:
@@ -84,9 +87,10 @@ def load(
 
 
 def _answer(
-    model: type[T], given: list[str], declared: Mapping[str, str | Answer], prog: str, description: str
+    model: type[T], words: Sequence[str], declared: Mapping[str, str | Answer], prog: str, description: str
 ) -> None:
     """Print what was asked for instead of a run, if anything was."""
+    given = [word for word in words if word.startswith("-")]
     if "--help" in given or "-h" in given:
         texts = {flag: item.help if isinstance(item, Answer) else item for flag, item in declared.items()}
         width = shutil.get_terminal_size().columns
@@ -97,7 +101,7 @@ def _answer(
         raise SystemExit(0)
     for flag, item in declared.items():
         if flag in given and isinstance(item, Answer):
-            say(item.text())
+            say(item.text([word for word in words if word not in given]))
             raise SystemExit(0)
 
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from lib.config.conflicts import (
     check_mix,
     check_optimisation,
+    check_rates,
     check_schedule,
     check_shares,
     check_stages,
@@ -27,6 +28,7 @@ Optimizer = Literal["sgd", "adam", "adamw", "muon"]
 Loss = Literal["cross_entropy", "focal"]
 Schedule = Literal["constant", "step", "cosine", "warm_restarts", "plateau", "one_cycle"]
 Mix = Literal["none", "mixup", "cutmix", "both"]
+Stem = Literal["auto", "standard", "small"]
 Sampling = Literal["uniform", "class_balanced", "weighted"]
 
 Auto = Literal["auto"]
@@ -122,11 +124,19 @@ class ModelSection(Section):
     name: str = Field(default="resnet18", examples=["resnet18", "lenet5", "timm:convnext_atto"])
     """A torchvision classification model, lenet5, mobilenet_v1, resnet8, resnet14, resnet20, timm:NAME, or
     package.module:function."""
-    weights: str = Field(default="none", examples=["none", "default", "resnet18.safetensors"])
+    weights: str = Field(default="none", examples=["none", "default", "resnet18.pth", "runs/x/bundle"])
     """none starts from random weights, default takes the library's pretrained ones (a download), FILE
-    takes a local .safetensors, .pth or .pt."""
+    takes a local .safetensors, .pth or .pt, a bundle goes on from where another run ended: its head is
+    taken over by the names of the classes. For other classes the head is new."""
     image_size: Count | None = None
-    """Side of the square that the network sees; by default the network's own."""
+    """Side of the square that the network sees; by default the network's own, or the bundle's. It sets how
+    large vit_* and lenet5 are built; vit_* take multiples of their patch."""
+    stem: Stem = "auto"
+    """First layers. small keeps the resolution: 3x3 with stride 1 and no max-pool in ResNets (ResNeXt, wide),
+    DenseNets, GoogLeNet, ShuffleNets, SqueezeNets and AlexNet; stride 1 in MobileNets, EfficientNets,
+    MNASNets, RegNets and Inception v3 (which loses a max-pool too); patches of 2 px for 4 in ConvNeXt and
+    Swin; timm's alike. VGG, ViT, MaxViT, lenet5, resnet8, resnet14 and resnet20 have none. auto takes it for
+    random weights at 64 px or less, where there is one; a bundle brings its own, a file is standard."""
     channels: Literal["auto", 1, 3] = "auto"
     """auto gives the network one channel when every picture of the dataset is grey; the first layer of
     pretrained weights is summed over its channels then, which changes no answer."""
@@ -237,7 +247,14 @@ class OptimSection(Section):
     """warm_restarts: length n of the first cycle; each next one is twice as long, so n, 3n or 7n epochs after
     the warm-up end with a cycle."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Each group shallower than the head learns at this factor of the group above it."""
+    """Each depth group learns at this factor of the rate of the next deeper one; the head at optim.lr."""
+    head_lr: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of the head, by default optim.lr; the schedule moves both in proportion."""
+    layer_factors: list[Annotated[float, Field(gt=0)]] = Field(
+        default=[], examples=[[0.1, 0.2, 0.4, 0.7, 1, 2]]
+    )
+    """Factors of optim.lr for each depth group from shallow to deep, the head last, instead of layer_decay
+    and head_lr; --dry-run shows the groups."""
 
 
 class AugmentSection(Section):
@@ -339,6 +356,7 @@ class FinetuneConfig(Section):
         if self.data.sampling != "weighted" and self.data.class_weights:
             raise ValueError("data.class_weights has no effect without data.sampling=weighted")
         check_optimisation(self)
+        check_rates(self.optim, self.train)
         check_workers(self.run, self.train)
         return self
 

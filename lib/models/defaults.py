@@ -11,11 +11,13 @@ from typing import Any
 import torchvision
 
 from lib.config.names import TORCHVISION_MODELS
+from lib.models.bundled import bundle_facts
 from lib.models.registry import TIMM_PREFIX, check_model_name, import_timm
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+KEYS = ("image_size", "resize_size", "interpolation", "mean", "std")
 
 # Side of the image in pixels for Manta's own networks.
 MANTA_SIZES = {"lenet5": 28, "mobilenet_v1": 224, "resnet8": 32, "resnet14": 32, "resnet20": 32}
@@ -24,13 +26,14 @@ MANTA_SIZES = {"lenet5": 28, "mobilenet_v1": 224, "resnet8": 32, "resnet14": 32,
 def default_preprocess(name: str, weights: str = "none", *, channels: int = 3) -> dict[str, Any]:
     """Preprocessing of a model: image_size, resize_size (pixels), interpolation, mean, std (per channel).
 
-    It is the same for every value of `weights`, so that pretrained and random starts compare on equal
-    images. With one channel, mean and std are the means of the three.
+    `weights` of a bundle bring their own. Otherwise they make no difference, so that pretrained and random
+    starts compare on equal images. With one channel, mean and std are the means of the three.
     """
-    del weights
-    values = _for_rgb(name)
-    if channels == 1:
-        values |= {key: (sum(values[key]) / 3,) for key in ("mean", "std")}
+    facts = bundle_facts(weights)
+    values = _for_rgb(name) if facts is None else _values(*(facts.preprocess[key] for key in KEYS))
+    for key in ("mean", "std"):
+        if len(values[key]) != channels:
+            values[key] = (sum(values[key]) / len(values[key]),) * channels
     return values
 
 

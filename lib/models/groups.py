@@ -19,7 +19,7 @@ from itertools import pairwise
 from torch import nn
 from torchvision.models.swin_transformer import PatchMerging, PatchMergingV2
 
-from lib.models.head import aux_paths, head_path
+from lib.models.head import aux_paths, head_paths
 
 BACKBONE_GROUPS = 5
 
@@ -52,7 +52,7 @@ class _Block:
 
 def depth_groups(model: nn.Module) -> list[Group]:
     """Groups of `model` from shallow to deep: up to five of the backbone, then the head."""
-    head = [*aux_paths(model), head_path(model)]
+    head = [*aux_paths(model), *head_paths(model)]
     parameters = dict(model.named_parameters())
     blocks = _blocks(model, head)
     segments = _segments(blocks)

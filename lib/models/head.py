@@ -6,7 +6,8 @@
 Two conventions, which own networks (`package.module:function`) follow too:
 the head is the last registered `Linear` or `Conv2d` outside auxiliary heads, and an auxiliary head is
 a child of the network whose name starts with "aux". In train mode such a network returns a tuple
-(logits, auxiliary logits ...), in eval mode the logits alone.
+(logits, auxiliary logits ...), in eval mode the logits alone. A few networks of timm average several
+heads (DeiT's distilled ones): timm names them, and all of them are the head.
 """
 
 from typing import Any
@@ -24,8 +25,15 @@ def aux_paths(model: nn.Module) -> tuple[str, ...]:
     return tuple(name for name, _ in model.named_children() if name.lower().startswith("aux"))
 
 
+def head_paths(model: nn.Module) -> tuple[str, ...]:
+    """Dotted names of all layers that map to the classes, auxiliary heads aside; most networks have one."""
+    declared = getattr(model, "pretrained_cfg", None)
+    names = declared.get("classifier") if isinstance(declared, dict) else None
+    return tuple(names) if isinstance(names, tuple | list) else (head_path(model),)
+
+
 def head_path(model: nn.Module) -> str:
-    """Dotted name of the layer that maps to the classes; UserError where there is none."""
+    """Dotted name of the last layer that maps to the classes; UserError where there is none."""
     auxiliary = aux_paths(model)
     layers: list[str] = [
         name
@@ -55,7 +63,7 @@ def head_outputs(model: nn.Module) -> int:
 
 def classifier_paths(model: nn.Module) -> tuple[str, ...]:
     """The head and the last linear layer of each auxiliary head: all that depends on the classes."""
-    paths = [head_path(model)]
+    paths = [*head_paths(model)]
     for aux in aux_paths(model):
         linear = [
             n for n, m in model.get_submodule(aux).named_modules() if isinstance(m, nn.Linear | nn.Conv2d)

@@ -1,7 +1,6 @@
 """From a model's name to the module with random weights, one builder per kind of name.
 
-    builder = find_builder("resnet18")
-    model = builder(num_classes=10, channels=3, image_size=224)
+    model = build_random("resnet18", num_classes=10, channels=3, image_size=224)
 
 Kinds: Manta's own networks, every torchvision classification model, `timm:NAME`, and
 `package.module:function` called with the same three keywords.
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, cast
 
-import torch
 import torchvision
 from torch import nn
 
@@ -25,8 +23,12 @@ from lib.errors import UserError
 from lib.models.lenet import lenet5
 from lib.models.mobilenet_v1 import mobilenet_v1
 from lib.models.resnet_small import resnet_small
+from lib.models.stem import make_grey, make_small
 
 TIMM_PREFIX = "timm:"
+
+# Smallest image in pixels of which the auxiliary head has anything left; smaller ones are trained without it.
+AUX_SMALLEST = {"googlenet": 1, "inception_v3": 299}
 
 
 class Builder(Protocol):
@@ -48,6 +50,21 @@ MANTA_BUILDERS: dict[str, Callable[[int, int, int], nn.Module]] = {
 def check_model_name(name: str) -> None:
     """UserError with what was probably meant if there is no model of this name."""
     find_builder(name)
+
+
+def build_random(
+    name: str, *, num_classes: int, channels: int, image_size: int, stem: str = "standard"
+) -> nn.Module:
+    """The network with random weights; `stem` is standard or small (see lib/models/stem.py).
+
+    Raises UserError for an unknown name, and where the network cannot be built for this size or stem.
+    """
+    if stem == "small" and is_custom(name):
+        raise UserError(f"model.stem=small: {name} decides its first layers itself", "model.stem=standard")
+    model = find_builder(name)(num_classes=num_classes, channels=channels, image_size=image_size)
+    if stem == "small":
+        make_small(model, name)
+    return model
 
 
 def find_builder(name: str) -> Builder:
@@ -83,19 +100,6 @@ def import_timm() -> Any:
     return importlib.import_module("timm")
 
 
-def replace_first_conv(model: nn.Module, channels: int) -> None:
-    """Make the first convolution of `model` read 1 channel instead of 3; its scale of weights stays."""
-    path, conv = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
-    shape: dict[str, Any] = {key: getattr(conv, key) for key in ("kernel_size", "stride", "padding")}
-    grey = nn.Conv2d(channels, conv.out_channels, **shape, bias=conv.bias is not None)
-    with torch.no_grad():
-        grey.weight.copy_(conv.weight[:, :channels])
-        if grey.bias is not None and conv.bias is not None:
-            grey.bias.copy_(conv.bias)
-    parent, _, attribute = path.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, grey)
-
-
 def _build_manta(name: str, *, num_classes: int, channels: int, image_size: int) -> nn.Module:
     return MANTA_BUILDERS[name](num_classes, channels, image_size)
 
@@ -104,10 +108,11 @@ def _build_torchvision(name: str, *, num_classes: int, channels: int, image_size
     if channels not in (1, 3):
         raise UserError(f"{name} cannot read {channels} channels", "give 1 (grey) or 3 (RGB)")
     options: dict[str, Any] = {"num_classes": num_classes}
-    if name in ("googlenet", "inception_v3"):
+    if name in AUX_SMALLEST:
         # torchvision rescales the input inside the network, but only with pretrained weights. Here it
         # never does, so that a bundle is rebuilt the same; lib/models/defaults.py normalises instead.
-        options |= {"aux_logits": True, "transform_input": False, "init_weights": False}
+        options |= {"transform_input": False, "init_weights": False}
+        options["aux_logits"] = image_size >= AUX_SMALLEST[name]
     elif name.startswith("vit_"):
         _check_patch_size(name, image_size)
         options["image_size"] = image_size
@@ -116,7 +121,7 @@ def _build_torchvision(name: str, *, num_classes: int, channels: int, image_size
         options["input_size"] = (image_size, image_size)
     model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
     if channels == 1:
-        replace_first_conv(model, channels)
+        make_grey(model)
     return model
 
 
@@ -156,7 +161,15 @@ def build_timm(name: str, pretrained: bool, num_classes: int, channels: int, ima
     options: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
     if timm.get_pretrained_cfg(name).fixed_input_size:
         options["img_size"] = image_size
-    model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
+    except OSError:  # no download, which huggingface_hub reports as a ValueError too
+        raise
+    except (AssertionError, ValueError) as error:
+        raise UserError(
+            f"timm:{name} cannot be built for image_size={image_size}, channels={channels}: {error}",
+            f"its own size: model.image_size={timm.get_pretrained_cfg(name).input_size[-1]}",
+        ) from error
     return model
 
 

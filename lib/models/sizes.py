@@ -8,6 +8,7 @@ grouping and shape checks.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 
 from lib.errors import UserError
 from lib.models.head import aux_paths, head_outputs, split_outputs
-from lib.models.registry import find_builder, is_custom
+from lib.models.registry import build_random, find_builder, is_custom
+from lib.models.stem import SMALL_IMAGE
 
 # Sizes that are tried for the hint when a network does not work at the one that was asked for.
 USUAL_SIZES = (28, 32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 384, 448, 512)
@@ -45,18 +47,32 @@ class _EmptyOnMeta(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def build_skeleton(name: str, num_classes: int, *, channels: int = 3, image_size: int = 224) -> nn.Module:
+def build_skeleton(
+    name: str, num_classes: int, *, channels: int = 3, image_size: int = 224, stem: str = "standard"
+) -> nn.Module:
     """The network without weights, on the meta device, in train mode; own code is built for real first."""
-    builder = find_builder(name)
+    build = partial(
+        build_random, name, num_classes=num_classes, channels=channels, image_size=image_size, stem=stem
+    )
     if is_custom(name):
-        return builder(num_classes=num_classes, channels=channels, image_size=image_size).to("meta")
-    with _EmptyOnMeta():
-        model = builder(num_classes=num_classes, channels=channels, image_size=image_size)
+        return build().to("meta")
+    try:
+        with _EmptyOnMeta():
+            model = build()
+    except RuntimeError:  # a few networks of timm compute with their values while they are built
+        model = build()
     return model.to("meta")
 
 
+def choose_stem(name: str, *, channels: int, image_size: int) -> str:
+    """The stem of a network that starts from random weights: small for small images, where it has one."""
+    if image_size > SMALL_IMAGE or is_custom(name):
+        return "standard"
+    return "small" if _works(name, channels, image_size, "small") else "standard"
+
+
 def check_image_size(
-    model: nn.Module, name: str, *, num_classes: int, channels: int, image_size: int
+    model: nn.Module, name: str, *, num_classes: int, channels: int, image_size: int, stem: str = "standard"
 ) -> None:
     """UserError unless `model` maps [b, channels, image_size, image_size] to [b, num_classes].
 
@@ -73,10 +89,9 @@ def check_image_size(
         for module, training in modes.items():
             module.training = training
     if problem:
-        hint = "" if is_custom(name) else _smallest_hint(name, channels, image_size)
-        raise UserError(
-            f"{name} cannot work at image_size={image_size}, channels={channels}: {problem}", hint
-        )
+        hint = "" if is_custom(name) else _smallest_hint(name, channels, image_size, stem)
+        told = f"image_size={image_size}, channels={channels}" + ", stem=small" * (stem == "small")
+        raise UserError(f"{name} cannot work at {told}: {problem}", hint)
     if head_outputs(model) != num_classes:
         raise UserError(
             f"{name}: its last Linear or Conv2d has {head_outputs(model)} outputs for {num_classes} classes",
@@ -107,16 +122,18 @@ def _problem(model: nn.Module, for_real: bool, num_classes: int, channels: int, 
     return ""
 
 
-def _smallest_hint(name: str, channels: int, image_size: int) -> str:
+def _smallest_hint(name: str, channels: int, image_size: int, stem: str) -> str:
+    if stem == "small" and _works(name, channels, image_size, "standard"):
+        return "model.stem=standard"
     for size in USUAL_SIZES:
-        if size > image_size and _works(name, channels, size):
+        if size > image_size and _works(name, channels, size, stem):
             return f"{name} works at {size} px: model.image_size={size}"
     return ""
 
 
-def _works(name: str, channels: int, image_size: int) -> bool:
+def _works(name: str, channels: int, image_size: int, stem: str) -> bool:
     try:
-        skeleton = build_skeleton(name, 2, channels=channels, image_size=image_size)
+        skeleton = build_skeleton(name, 2, channels=channels, image_size=image_size, stem=stem)
     except UserError:
         return False
     return not _problem(skeleton, False, 2, channels, image_size)

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 
 import torch
 import torchvision
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib.config.names import TORCHVISION_MODELS
 from lib.models.build import count_parameters, size_mb
 from lib.models.defaults import default_preprocess
+from lib.models.head import model_head
+from lib.models.registry import TIMM_PREFIX, import_timm
 from lib.models.sizes import build_skeleton
 
 
@@ -22,22 +25,27 @@ from lib.models.sizes import build_skeleton
 class ModelRow:
     """A network at its default resolution.
 
-    `flops` is of one image, a multiply-add counting as two; `size_mb` (10^6 bytes) is of the float32
-    weights; `imagenet_accuracy` (a fraction) is what torchvision publishes for its default weights.
+    `layers` are those with weights (convolutions and linear ones), `features` the inputs of the head, `flops`
+    the operations of one image, a multiply-add counting as two; `size_mb` (10^6 bytes) is of the float32
+    weights; `weights` tells what `model.weights=default` would take; `imagenet_accuracy` (a fraction) is what
+    torchvision publishes for it.
     """
 
     name: str
     parameters: int
+    layers: int
+    features: int
     flops: int
     size_mb: float
     image_size: int
     channels: int
+    weights: str
     imagenet_accuracy: float | None
     strengths: tuple[str, ...] = ()
 
 
 def model_table(names: Iterable[str], num_classes: int = 1000) -> list[ModelRow]:
-    """A row per name, in the order given; built on the meta device, so that the largest cost seconds."""
+    """A row per name, in the order given; built on the meta device, so that the largest cost no memory."""
     rows = [_row(name, num_classes) for name in names]
     return [dataclasses.replace(row, strengths=_strengths(row, rows)) for row in rows]
 
@@ -54,17 +62,28 @@ def _row(name: str, num_classes: int) -> ModelRow:
     channels = 1 if name == "lenet5" else 3
     image_size = default_preprocess(name)["image_size"]
     model = build_skeleton(name, num_classes, channels=channels, image_size=image_size)
-    accuracy = None
+    flops, accuracy, weights = None, None, "none"
     if name in TORCHVISION_MODELS:
         meta = torchvision.models.get_model_weights(name).DEFAULT.meta
-        accuracy = round(meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100, 5)
+        weights, accuracy = "default", round(meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100, 5)
+        if num_classes == 1000:
+            # Published in 10^9 multiply-adds at the same size; to count all of them again takes a while.
+            flops = round(meta["_ops"] * 2e9)
+    elif name.startswith(TIMM_PREFIX):
+        published = import_timm().get_pretrained_cfg(name.removeprefix(TIMM_PREFIX))
+        if published.has_weights:
+            weights = f"default ({published.tag})" if published.tag else "default"
+    head = model_head(model)
     return ModelRow(
         name=name,
         parameters=count_parameters(model),
-        flops=count_flops(model, channels, image_size),
+        layers=sum(isinstance(module, nn.Conv2d | nn.Linear) for module in model.modules()),
+        features=head.in_features if isinstance(head, nn.Linear) else head.in_channels,
+        flops=flops or count_flops(model, channels, image_size),
         size_mb=size_mb(model),
         image_size=image_size,
         channels=channels,
+        weights=weights,
         imagenet_accuracy=accuracy,
     )
 

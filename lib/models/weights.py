@@ -5,7 +5,7 @@
 
 The backbone must match tensor for tensor. What may differ: the classifier (number of classes), the first
 convolution (grey instead of RGB, or the reverse), the grid of a ViT's position embedding (image size),
-BatchNorm's step counters, and the names that old torchvision files use.
+auxiliary heads, BatchNorm's step counters, and the names that old torchvision files use.
 """
 
 import re
@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib.errors import UserError
+from lib.models.bundled import WEIGHTS, bundle_facts, check_intact
 from lib.models.head import aux_paths, classifier_paths, head_outputs, head_path
+from lib.models.stem import first_conv
 
 State = dict[str, Tensor]
 
@@ -32,6 +34,8 @@ OLD_NAMES = (
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
     (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
 )
+# Position embeddings of torchvision's and timm's vision transformers.
+POSITIONS = ("encoder.pos_embedding", "pos_embed")
 SHOWN = 3  # names per kind in an error message
 
 
@@ -39,18 +43,27 @@ def check_weights_path(path: str | Path) -> Path:
     """The file that `path` names (in a bundle: its model.safetensors); UserError if there is none."""
     file = Path(path)
     if file.is_dir():
-        file = file / "model.safetensors"
+        file = file / WEIGHTS
     if file.suffix not in SUFFIXES or not file.is_file():
+        inner = Path(path) / "bundle"
         raise UserError(
             f"model.weights={path}: no such file of weights",
-            "give none, default, or a .safetensors, .pth or .pt file",
+            f"its bundle: model.weights={inner}"
+            if (inner / WEIGHTS).is_file()
+            else "give none, default, a .safetensors, .pth or .pt file, or a bundle",
         )
     return file
 
 
 def read_state(path: str | Path) -> State:
-    """Read a state dict, without its wrapper and prefixes, onto the CPU; no code in the file is run."""
+    """Read a state dict, without its wrapper and prefixes, onto the CPU; no code in the file is run.
+
+    Raises UserError if there is none, it is damaged, or it is of a bundle and has changed since.
+    """
     file = check_weights_path(path)
+    facts = bundle_facts(file)
+    if facts is not None:
+        check_intact(file, facts)
     try:
         if file.suffix == ".safetensors":
             content: Any = load_file(file)
@@ -99,6 +112,8 @@ def fit_state(model: nn.Module, state: State, name: str) -> str:
     """
     own = model.state_dict()
     parts = classifier_paths(model)
+    dropped = {key.split(".")[0] for key in state if key.lower().startswith("aux")} - {*aux_paths(model)}
+    state = {key: value for key, value in state.items() if key.split(".")[0] not in dropped}
     optional = {f"{part}.{kind}" for part in parts for kind in ("weight", "bias")}
     optional |= {key for key in own if key.endswith(".num_batches_tracked")}
     missing_aux = [aux for aux in aux_paths(model) if not any(key.startswith(f"{aux}.") for key in state)]
@@ -122,7 +137,8 @@ def fit_state(model: nn.Module, state: State, name: str) -> str:
         taken.pop(f"{part}.bias", None)
     own.update(taken)
     model.load_state_dict(own)
-    return _sentence(model, state, new)
+    left_out = f"; left out: {', '.join(sorted(dropped))}, which this network has not" if dropped else ""
+    return _sentence(model, state, new) + left_out
 
 
 def _sentence(model: nn.Module, state: State, new: list[str]) -> str:
@@ -144,26 +160,27 @@ def _adapt(key: str, source: Tensor, target: Tensor, model: nn.Module) -> Tensor
     """`source` in the shape of `target` where that leaves the network's answers the same."""
     if source.shape == target.shape or source.ndim != target.ndim:
         return source
-    first_conv = next((n for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), None)
-    if key == f"{first_conv}.weight" and source.shape[0] == target.shape[0]:
+    conv = first_conv(model)
+    if conv is not None and key == f"{conv[0]}.weight" and source.shape[0] == target.shape[0]:
         if (source.shape[1], target.shape[1]) == (3, 1):
             return source.sum(dim=1, keepdim=True)
         if (source.shape[1], target.shape[1]) == (1, 3):
             return source.expand(-1, 3, -1, -1) / 3
-    if key == "encoder.pos_embedding" and source.shape[2] == target.shape[2]:
-        return _resample_positions(source, target.shape[1])
+    if key in POSITIONS and source.shape[2:] == target.shape[2:]:
+        tokens = int(getattr(model, "num_prefix_tokens", 1))
+        return _resample_positions(source, target.shape[1], tokens)
     return source
 
 
-def _resample_positions(positions_1LD: Tensor, length: int) -> Tensor:
-    """A ViT's position embedding on another grid; the first position is the class token and stays."""
-    old, new = round((positions_1LD.shape[1] - 1) ** 0.5), round((length - 1) ** 0.5)
-    if old * old + 1 != positions_1LD.shape[1] or new * new + 1 != length:
+def _resample_positions(positions_1LD: Tensor, length: int, tokens: int) -> Tensor:
+    """A ViT's position embedding on another grid; the first `tokens` (of the class) stay as they are."""
+    old, new = round((positions_1LD.shape[1] - tokens) ** 0.5), round((length - tokens) ** 0.5)
+    if old * old + tokens != positions_1LD.shape[1] or new * new + tokens != length:
         return positions_1LD
-    token, grid = positions_1LD[:, :1], positions_1LD[:, 1:]
+    first, grid = positions_1LD[:, :tokens], positions_1LD[:, tokens:]
     grid = grid.transpose(1, 2).reshape(1, -1, old, old)
     grid = functional.interpolate(grid, size=(new, new), mode="bicubic", align_corners=True)
-    return torch.cat([token, grid.flatten(2).transpose(1, 2)], dim=1)
+    return torch.cat([first, grid.flatten(2).transpose(1, 2)], dim=1)
 
 
 def _check_fit(own: Mapping[str, Tensor], taken: State, state: State, optional: set[str], name: str) -> None:
@@ -186,5 +203,6 @@ def _check_fit(own: Mapping[str, Tensor], taken: State, state: State, optional: 
     ]
     raise UserError(
         f"these weights are not of {name}: {fits} of its {len(own)} tensors fit; " + "; ".join(lists),
-        f"give the state dict of a {name}, with any number of classes (.safetensors, .pth, .pt)",
+        f"give a state dict of {name}, with any number of classes (.safetensors, .pth, .pt), "
+        "or the name of their network, which for a file of timm's is timm:NAME",
     )

@@ -61,7 +61,12 @@ class Trainer:
         self.say = say if world.rank == 0 else lambda _: None
         self.seed = config.run.seed
         torch.manual_seed(self.seed)
-        built = build_pretrained(config.model.name, **plan.arch_kwargs, weights=config.model.weights)
+        built = build_pretrained(
+            config.model.name,
+            **plan.arch_kwargs,
+            weights=config.model.weights,
+            classes=plan.dataset.classes,
+        )
         layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
         self.layout = layout
         self.model: nn.Module = built.model.to(world.device).to(memory_format=layout)

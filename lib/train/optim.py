@@ -13,6 +13,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from lib.config.schema import OptimSection
 from lib.models.groups import depth_groups
 from lib.train.muon import MuonAdamW, hidden_matrices
+from lib.train.rates import group_factors
 
 
 def _muon(groups: Any, optim: OptimSection, model: nn.Module) -> Optimizer:
@@ -34,13 +35,12 @@ OPTIMIZERS: dict[str, Callable[[Any, OptimSection, nn.Module], Optimizer]] = {
 def build_optimizer(model: nn.Module, optim: OptimSection) -> Optimizer:
     """Return an optimizer over all parameters, frozen ones included (they have no gradient).
 
-    A depth group that lies g groups below the head learns at `layer_decay ** g` of the rate. Vectors
-    (biases, normalisation) are not decayed.
+    Each depth group has its factor of the rate (lib/train/rates.py). Vectors (biases, normalisation) are not
+    decayed.
     """
     groups = []
     depths = depth_groups(model)
-    for depth, group in enumerate(depths):
-        scale = optim.layer_decay ** (len(depths) - 1 - depth)
+    for group, scale in zip(depths, group_factors(optim, len(depths)), strict=True):
         parameters = [model.get_parameter(name) for name in group.parameters]
         for decay, chosen in (
             (optim.weight_decay, [p for p in parameters if p.ndim > 1]),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.config.paths import data_location, input_path, output_path
-from lib.config.schema import FinetuneConfig, TrainSection
+from lib.config.schema import FinetuneConfig
 from lib.config.wording import did_you_mean
 from lib.data.cache import cache_settings
 from lib.data.dataset import Dataset, open_dataset
@@ -18,17 +18,20 @@ from lib.data.quarantine import QUARANTINE
 from lib.errors import UserError
 from lib.images.augment import ALBUMENTATIONS, check_policy, is_small, train_transform
 from lib.images.spec import PreprocessSpec
-from lib.models.build import build_pretrained, check_weights
+from lib.models.build import build_pretrained, check_stem, check_weights
+from lib.models.bundled import bundle_facts
 from lib.models.defaults import default_preprocess
 from lib.models.freeze import freeze_table, suggest_freeze
-from lib.models.registry import check_model_name
-from lib.models.sizes import build_skeleton, check_image_size
+from lib.models.registry import AUX_SMALLEST, check_model_name
+from lib.models.sizes import build_skeleton, check_image_size, choose_stem
 from lib.track.sinks import check_libraries
 from lib.train.distill import check_teachers
 from lib.train.memory import estimate_mb
 from lib.train.muon import check_matrices
+from lib.train.rates import check_factors, group_lines
 from lib.train.recompute import block_paths, check_blocks
 from lib.train.stages import Stage, build_stages, stage_at, stage_lines, stage_spec
+from lib.train.techniques import technique_lines
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,9 @@ class RunPlan:
         lines = [
             f"dataset   {self.dataset.where}: {len(self.dataset.classes)} classes; {sizes}",
             f"model     {config.model.name}, weights {config.model.weights}, input {spec.channels} x "
-            f"{spec.image_size} x {spec.image_size}",
+            f"{spec.image_size} x {spec.image_size}" + ", small stem" * (config.model.stem == "small"),
             f"trainable {trained:,} of {total:,} parameters (train.freeze={config.train.freeze})",
-            *(f"          {row.name:<20} {row.parameters:>12,}  {_learns(row.first_epoch)}" for row in rows),
+            *(f"          {line}" for line in group_lines(config, skeleton)),
             *stage_lines(self.stages, spec.image_size),
             f"workers   {_range(workers)}; each reads its share of every batch from {len(self.counts)} shard"
             f"{'s' * (len(self.counts) > 1)}",
@@ -105,18 +108,32 @@ class RunPlan:
             "besides the process itself",
             *([f"sampling  {config.data.sampling}"] * (config.data.sampling != "uniform")),
             f"optimizer {config.optim.name}, lr {config.optim.lr:g}, {config.optim.schedule}",
-            *_techniques(config.train),
+            *technique_lines(config.train),
             f"augment   {config.augment.policy}, mix {config.augment.mix}",
             f"run       {self.folder}",
         ]
-        pretrained = config.model.weights != "none"
-        suggested = suggest_freeze(splits["train"].num_samples)
-        if pretrained and suggested != config.train.freeze:
-            lines.append(
-                f"hint      with {splits['train'].num_samples:,} training images, "
-                f"train.freeze={suggested} is the usual choice for pretrained weights"
+        return [*lines, *(f"hint      {hint}" for hint in self._hints())]
+
+    def _hints(self) -> list[str]:
+        """What is allowed, but worth a second thought."""
+        config, num_images = self.config, self.dataset.manifest.splits["train"].num_samples
+        name, freeze, size = config.model.name, config.train.freeze, self.preprocess.image_size
+        hints = []
+        if size < AUX_SMALLEST.get(name, 0):
+            hints.append(
+                f"{name} has no auxiliary head below {AUX_SMALLEST[name]} px, and trains without one"
             )
-        return lines
+        if config.model.weights == "none":
+            if freeze != "none":
+                hints.append(f"train.freeze={freeze} holds random weights fixed: give model.weights")
+            return hints
+        suggested = suggest_freeze(num_images)
+        if suggested != freeze:
+            hints.append(
+                f"with {num_images:,} training images, train.freeze={suggested} is the usual choice for "
+                "pretrained weights"
+            )
+        return hints
 
 
 def check_settings(config: FinetuneConfig) -> FinetuneConfig:
@@ -145,19 +162,30 @@ def plan_run(config: FinetuneConfig) -> RunPlan:
     _check_dataset(dataset, config)
     channels = dataset.manifest.channels if model.channels == "auto" else model.channels
     spec = _preprocess(config, channels)
-    arch_kwargs = {"num_classes": len(dataset.classes), "channels": channels, "image_size": spec.image_size}
+    stem = _stem(config, channels, spec.image_size)
+    arch_kwargs: dict[str, Any] = {
+        "num_classes": len(dataset.classes),
+        "channels": channels,
+        "image_size": spec.image_size,
+        "stem": stem,
+    }
     skeleton = build_skeleton(model.name, **arch_kwargs)
     check_image_size(skeleton, model.name, **arch_kwargs)
+    check_stem(model.name, model.weights, stem)
+    check_factors(config, skeleton)
     if config.optim.name == "muon":
         check_matrices(skeleton, model.name)
     if config.train.checkpoint_activations:
         check_blocks(skeleton, model.name)
     check_teachers(config.train.teachers, dataset.classes)
-    plan = RunPlan(config, _folder(config), dataset, arch_kwargs, spec)
-    _check_stages(plan)
     if model.weights not in ("none", "default"):
         # Another network's file is found out here, not by every worker.
-        build_pretrained(model.name, **arch_kwargs, weights=model.weights)
+        build_pretrained(model.name, **arch_kwargs, weights=model.weights, classes=dataset.classes)
+    # What was settled stays so when the run goes on without its weights at hand.
+    settled = model.model_copy(update={"image_size": spec.image_size, "stem": stem})
+    config = config.model_copy(update={"model": settled})
+    plan = RunPlan(config, _folder(config), dataset, arch_kwargs, spec)
+    _check_stages(plan)
     return plan
 
 
@@ -176,6 +204,18 @@ def _check_stages(plan: RunPlan) -> None:
     if is_small(final) and augment.min_crop != type(augment).model_fields["min_crop"].default:
         problem = f"augment.min_crop={augment.min_crop:g} has no effect at model.image_size={final}"
         raise UserError(problem, "leave it out: images of up to 64 pixels are shifted, not cropped")
+
+
+def _stem(config: FinetuneConfig, channels: int, image_size: int) -> str:
+    model = config.model
+    if model.stem != "auto":
+        return model.stem
+    facts = bundle_facts(model.weights)
+    if facts is not None:
+        return facts.stem
+    if model.weights != "none":
+        return "standard"
+    return choose_stem(model.name, channels=channels, image_size=image_size)
 
 
 def _preprocess(config: FinetuneConfig, channels: int) -> PreprocessSpec:
@@ -259,32 +299,3 @@ def _fewest(workers: int | tuple[int, int] | str) -> int:
 
 def _range(workers: int | tuple[int, int] | str) -> str:
     return "{} to {}".format(*workers) if isinstance(workers, tuple) else str(workers)
-
-
-def _learns(first_epoch: int | None) -> str:
-    if first_epoch is None:
-        return "frozen"
-    return "trained" if first_epoch == 0 else f"trained from epoch {first_epoch + 1}"
-
-
-def _techniques(train: TrainSection) -> list[str]:
-    """Say what differs from a plain step, in as few lines as there is to say."""
-    loss = [
-        f"focal, gamma {train.focal_gamma:g}" if train.loss == "focal" else "cross entropy",
-        *(["classes weighted"] if train.class_weights != "none" else []),
-        *([f"smoothed {train.label_smoothing:g}"] if train.label_smoothing else []),
-    ]
-    step = [
-        *([f"in {train.accumulate} pieces"] if train.accumulate > 1 else []),
-        *([train.precision] if train.precision != "fp32" else []),
-        *([f"gradient clipped at {train.gradient_clip:g}"] if train.gradient_clip is not None else []),
-        *(["compiled"] if train.compile else []),
-        *(["blocks computed twice"] if train.checkpoint_activations else []),
-        *([f"weights averaged, decay {train.ema_decay:g}"] if train.ema_decay is not None else []),
-    ]
-    share = f"weight {train.teacher_weight:g}, temperature {train.teacher_temperature:g}"
-    return [
-        *([f"loss      {', '.join(loss)}"] if len(loss) > 1 or train.loss == "focal" else []),
-        *(f"teacher   {path} ({share})" for path in train.teachers),
-        *([f"step      {', '.join(step)}"] if step else []),
-    ]

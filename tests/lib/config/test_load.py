@@ -327,15 +327,15 @@ def test_a_preset_is_found_beside_the_installed_jobs(tmp_path: Path, monkeypatch
 def test_flags(capsys: pytest.CaptureFixture[str]) -> None:
     flags: dict[str, str | Answer] = {
         "--force": "Go.",
-        "--list-models": Answer("List them.", lambda: "lenet5"),
+        "--list-models": Answer("List them.", lambda words: f"lenet5 {words}"),
     }
     loaded = load(Config, ["--force", "data.root=d", "--dry-run"], flags=flags)
     assert (loaded.flags, loaded.dry_run) == ({"--force"}, True)
     assert not load(Config, ["data.root=d"], flags=flags).dry_run
     with pytest.raises(SystemExit) as ended:
-        load(Config, ["--list-models"], flags=flags)
+        load(Config, ["--list-models", "resnet*"], flags=flags)
     assert ended.value.code == 0
-    assert capsys.readouterr().out == "lenet5\n"
+    assert capsys.readouterr().out == "lenet5 ['resnet*']\n"
 
 
 def test_nothing_of_pydantic_shows() -> None:

@@ -2,10 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from lib.config.names import MANTA_MODELS, TORCHVISION_MODELS
+from lib.config.names import MANTA_MODELS
 from lib.models.defaults import default_preprocess
 from lib.models.groups import depth_groups
-from lib.models.head import aux_paths, head_path
 from lib.models.sizes import build_skeleton
 
 # One of each family runs a forward pass; the deep ones of a family have the same structure.
@@ -28,19 +27,6 @@ def test_groups_of_resnets(name: str) -> None:
     assert [group.name for group in groups] == ["stem", "layer1", "layer2", "layer3", "layer4", "fc"]
     assert groups[0].parameters == ("conv1.weight", "bn1.weight", "bn1.bias")
     assert groups[-1].parameters == ("fc.weight", "fc.bias")
-
-
-@pytest.mark.parametrize("name", MANTA_MODELS + TORCHVISION_MODELS)
-def test_every_parameter_is_in_exactly_one_group(name: str) -> None:
-    model = build_skeleton(name, 7)
-    groups = depth_groups(model)
-    assert len(groups) == (5 if name in ("lenet5", "resnet8") else 6)
-    assert sorted(p for group in groups for p in group.parameters) == sorted(dict(model.named_parameters()))
-    assert all(group.parameters for group in groups)
-    head = (*aux_paths(model), head_path(model))
-    assert groups[-1].modules == head
-    assert all(p.startswith(tuple(f"{path}." for path in head)) for p in groups[-1].parameters)
-    assert len({group.name for group in groups}) == len(groups)
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
@@ -103,6 +89,21 @@ def test_a_backbone_inside_an_own_module_is_opened() -> None:
     assert groups[1].name == "backbone.layer1"
     assert {"backbone.fc.weight", "norm.weight"} <= set(groups[4].parameters)
     assert groups[5].parameters == ("head.weight", "head.bias")
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("timm:deit_tiny_distilled_patch16_224", ("head", "head_dist")),
+        ("timm:levit_128s", ("head.linear", "head_dist.linear")),
+        ("timm:resnet18", ("fc",)),
+    ],
+)
+def test_all_heads_of_a_network_that_averages_several_are_one_group(name: str, heads: tuple[str]) -> None:
+    model = build_skeleton(name, 7)
+    groups = depth_groups(model)
+    assert groups[-1].modules == heads
+    assert sorted(p for group in groups for p in group.parameters) == sorted(dict(model.named_parameters()))
 
 
 def test_a_head_alone_is_one_group() -> None:

@@ -51,7 +51,8 @@ def test_networks_work_at_their_own_size(name: str) -> None:
         ("vit_b_16", 200, "model.image_size=192"),
         ("maxvit_t", 200, "model.image_size=224"),
         ("lenet5", 8, "give 16 or more"),
-        ("inception_v3", 128, "model.image_size=299"),
+        ("inception_v3", 64, "model.image_size=96"),
+        ("timm:nest_tiny", 100, "model.image_size=224"),
     ],
 )
 def test_impossible_sizes_are_refused_with_one_that_works(name: str, image_size: int, hint: str) -> None:

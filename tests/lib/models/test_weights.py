@@ -71,7 +71,7 @@ def test_another_architecture_is_refused_and_changes_nothing(tmp_path: Path) -> 
         build_model("resnet8", 7, image_size=32, weights=str(tmp_path / "weights.pth"))
     assert "not of resnet8: 44 of its 44 tensors fit" in caught.value.problem
     assert "unexpected: layer1.1.conv1.weight" in caught.value.problem
-    assert "any number of classes" in caught.value.hint
+    assert caught.value.hint == "they are of resnet14: model.name=resnet14"
 
     model = build_model("resnet20", 7, image_size=32)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -137,6 +137,12 @@ def test_auxiliary_heads() -> None:
     assert "aux1.fc2" in fit_state(build_model("googlenet", 1000, image_size=64), without, "googlenet")
 
 
+def test_weights_of_an_auxiliary_head_that_is_not_there_are_left_out_with_a_sentence() -> None:
+    state = state_of("inception_v3", image_size=299)
+    note = fit_state(build_model("inception_v3", 3, image_size=96), state, "inception_v3")
+    assert note.endswith("3 classes instead of 7; left out: AuxLogits, which this network has not")
+
+
 def test_names_in_old_files() -> None:
     state = state_of("densenet121", image_size=32)
     old = {re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)\.", r"\1.\2.", key): v for key, v in state.items()}
@@ -158,6 +164,18 @@ def test_positions_of_a_vit_follow_the_image_size() -> None:
     assert positions.shape == (1, 10, 16)
     expected = torchvision.models.vision_transformer.interpolate_embeddings(96, 32, dict(state))
     torch.testing.assert_close(positions, expected["encoder.pos_embedding"])
+
+
+def test_positions_of_timms_vits_follow_the_image_size() -> None:
+    # Two tokens, of the class and of distillation, stand before the positions.
+    name = "timm:deit_tiny_distilled_patch16_224"
+    small, large = (build_model(name, 3, image_size=size) for size in (64, 96))
+    fit_state(large, dict(small.state_dict()), name)
+    before, after = (model.get_parameter("pos_embed") for model in (small, large))
+    assert (before.shape[1], after.shape[1]) == (2 + 4 * 4, 2 + 6 * 6)
+    assert torch.equal(before[:, :2], after[:, :2])
+    torch.testing.assert_close(after[0, 2], before[0, 2])  # corners stay where they are
+    torch.testing.assert_close(after[0, -1], before[0, -1])
 
 
 @pytest.mark.parametrize("name", ["mnasnet0_5", "squeezenet1_1", "resnet8"])

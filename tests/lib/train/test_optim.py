@@ -31,3 +31,13 @@ def test_layer_decay_slows_shallow_groups() -> None:
     for name, factor in expected.items():
         rates = [rate[id(p)] for p in model.get_submodule(name).parameters()]
         assert rates == pytest.approx([0.8 * factor] * len(rates))
+
+
+def test_the_head_has_its_own_rate() -> None:
+    model = build_model("resnet8", 10, channels=1, image_size=32)
+    optimizer = build_optimizer(model, OptimSection(lr=0.1, layer_decay=0.5, head_lr=0.4))
+    set_learning_rate(optimizer, 0.01)  # as a schedule would, at a tenth of the peak
+    rate = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    for name, expected in {"conv1": 0.000625, "layer3": 0.005, "fc": 0.04}.items():
+        rates = {rate[id(p)] for p in model.get_submodule(name).parameters()}
+        assert list(rates) == pytest.approx([expected])

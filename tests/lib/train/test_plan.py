@@ -94,7 +94,7 @@ def test_a_teacher_is_found_wherever_the_workers_run(
 
 def test_a_size_at_which_the_network_cannot_work_is_refused(finetune_config: Make) -> None:
     with pytest.raises(UserError, match="image_size=8"):
-        plan_run(finetune_config(model__name="alexnet", model__image_size=8))
+        plan_run(finetune_config(model__name="vgg11", model__image_size=8))
 
 
 def test_resuming_puts_the_stored_configuration_before_the_keys(tmp_path: Path) -> None:
