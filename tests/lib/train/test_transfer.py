@@ -73,7 +73,7 @@ def test_every_parameter_moves_at_the_rate_of_its_group_in_every_step(
         nonlocal steps
         before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
         result = take_step(*args)
-        at = trainer.state.epoch + trainer.state.step / plan.steps
+        at = trainer.state.epoch + trainer.state.step / plan.stages[0].steps
         base = learning_rate(plan.config.optim, plan.config.train.epochs, at, [])
         for group, factor in zip(groups, factors, strict=True):
             for name in group.parameters:
@@ -85,9 +85,9 @@ def test_every_parameter_moves_at_the_rate_of_its_group_in_every_step(
 
     trainer._step = checked
     trainer.run()
-    assert steps == 2 * plan.steps
+    assert steps == 2 * plan.stages[0].steps
     assert trainer.state.history[-1]["lr"] == pytest.approx(
-        learning_rate(plan.config.optim, 2, 2 - 1 / plan.steps, [])
+        learning_rate(plan.config.optim, 2, 2 - 1 / plan.stages[0].steps, [])
     )
 
 
