@@ -152,15 +152,19 @@ def _from_file(model: nn.Module, name: str, weights: str, stem: str, classes: Se
     try:
         fitted = fit_state(model, state, name)
     except UserError as error:
-        raise UserError(error.problem, _other_name(state, name, stem) or error.hint) from None
+        size = facts.arch_kwargs["image_size"] if facts is not None else 0
+        hint = f"model.image_size={size}, as in the bundle" if size else _other_name(state, name, stem)
+        raise UserError(error.problem, hint or error.hint) from None
     return note or fitted
 
 
 def _other_name(state: State, name: str, stem: str) -> str:
     """What to type for weights that are of another network, if that is known."""
     found = recognise(state, "" if is_custom(name) else name)
-    if found is None or found == (name, stem):
+    if found is None:
         return ""
+    if found == (name, stem):
+        return f"they are of {name} at another size: model.image_size={_size(name)}"
     words = f"model.name={found[0]}" * (found[0] != name), f"model.stem={found[1]}" * (found[1] != stem)
     return f"they are of {found[0]}: {' '.join(word for word in words if word)}"
 

@@ -163,6 +163,8 @@ def build_timm(name: str, pretrained: bool, num_classes: int, channels: int, ima
         options["img_size"] = image_size
     try:
         model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
+    except OSError:  # no download, which huggingface_hub reports as a ValueError too
+        raise
     except (AssertionError, ValueError) as error:
         raise UserError(
             f"timm:{name} cannot be built for image_size={image_size}, channels={channels}: {error}",

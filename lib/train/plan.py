@@ -104,7 +104,7 @@ class RunPlan:
             )
         if config.model.weights == "none":
             if freeze != "none":
-                hints.append(f"train.freeze={freeze} leaves random weights as they are: give model.weights")
+                hints.append(f"train.freeze={freeze} holds random weights fixed: give model.weights")
             return hints
         suggested = suggest_freeze(num_images)
         if suggested != freeze:

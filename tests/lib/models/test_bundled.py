@@ -77,6 +77,17 @@ def test_a_run_is_not_its_bundle(digits_bundle: Path) -> None:
     assert caught.value.hint == f"its bundle: model.weights={digits_bundle}"
 
 
+def test_a_size_that_the_weights_do_not_fit_says_what_to_type(digits_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"another shape: classifier.1.weight \[120, 256\]") as caught:
+        go_on(digits_bundle, DIGITS, image_size=32)
+    assert caught.value.hint == "model.image_size=28, as in the bundle"
+    file = tmp_path / "lenet.safetensors"  # without what the bundle knows of it
+    shutil.copy(digits_bundle / "model.safetensors", file)
+    with pytest.raises(UserError) as caught:
+        go_on(file, DIGITS, image_size=32)
+    assert caught.value.hint == "they are of lenet5 at another size: model.image_size=28"
+
+
 def test_a_bundle_that_has_changed_is_refused(digits_bundle: Path, tmp_path: Path) -> None:
     copy = tmp_path / "bundle"
     shutil.copytree(digits_bundle, copy)

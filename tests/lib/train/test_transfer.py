@@ -154,6 +154,6 @@ def test_a_bundle_brings_its_size_and_its_stem(finetune_config: Make) -> None:
 
 def test_hints_on_what_helps_little(finetune_config: Make) -> None:
     told = "\n".join(plan_run(finetune_config(train__freeze="head")).lines())
-    assert "hint      train.freeze=head leaves random weights as they are: give model.weights" in told
+    assert "hint      train.freeze=head holds random weights fixed: give model.weights" in told
     told = "\n".join(plan_run(finetune_config(model__name="inception_v3", model__image_size=75)).lines())
     assert "inception_v3 has no auxiliary head below 299 px" in told
