@@ -121,9 +121,11 @@ def test_without_network_the_error_names_the_file(tmp_path: Path, monkeypatch: p
     assert "https://download.pytorch.org/models/resnet18" in caught.value.hint
 
 
-def test_without_network_timms_error_names_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_timms_error_names_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="cannot download the weights of timm:convnext_atto") as caught:
         build_model("timm:convnext_atto", 5, image_size=64, weights="default")
     assert "model.weights=FILE" in caught.value.hint
