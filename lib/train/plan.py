@@ -66,6 +66,7 @@ class RunPlan:
         skeleton = build_skeleton(config.model.name, **self.arch_kwargs)
         rows = freeze_table(skeleton, config.train.freeze, config.train.epochs)
         workers = config.run.num_workers
+        told = f"{workers[0]} to {workers[1]}" if isinstance(workers, tuple) else workers
         share = -(-config.train.batch_size // max(1, workers)) if isinstance(workers, int) else None
         images = share or config.train.batch_size
         memory = estimate_mb(
@@ -81,7 +82,7 @@ class RunPlan:
             *(f"          {row.name:<20} {row.parameters:>12,}  {_learns(row.first_epoch)}" for row in rows),
             f"steps     {config.train.epochs} epochs of {self.steps} steps, up to "
             f"{config.train.batch_size} images each",
-            f"workers   {'{} to {}'.format(*workers) if isinstance(workers, tuple) else workers}; each reads its share of every batch from {len(self.counts)} shard"
+            f"workers   {told}; each reads its share of every batch from {len(self.counts)} shard"
             f"{'s' * (len(self.counts) > 1)}",
             f"memory    about {memory:,.0f} MB per worker for {images} images a step, besides the "
             "process itself",
