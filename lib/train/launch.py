@@ -90,6 +90,7 @@ def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[
                 trainer.run()
             trainer.writer.wait()
             result = finish(trainer)
+            trainer.tracker.update(trainer.state.history)  # after a restart there may be no epoch left
             trainer.tracker.close(result["metrics"])
             return result
         except MantaError:  # a restart would not help: what else fails is tried again

@@ -4,6 +4,7 @@ check_shared(plan)
 """
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def check_shared(plan: RunPlan) -> None:
     Raises `UserError` that names the nodes which do not see it.
     """
     import ray
+    from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     alive: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types here
@@ -33,10 +35,14 @@ def check_shared(plan: RunPlan) -> None:
         for node in nodes
     ]
     answered, _ = ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_S)
-    faults = sorted({fault for fault in ray.get(answered) if fault is not None})
+    faults = set()
+    for answer in answered:
+        with suppress(RayError):  # a node that cannot run a task is not this check's to report
+            faults.add(ray.get(answer))
+    faults.discard(None)
     if faults:
         hint = "set run.storage to a folder on a file system that all nodes share, such as NFS"
-        raise UserError(f"run.storage={plan.config.run.storage}: {'; '.join(faults)}", hint)
+        raise UserError(f"run.storage={plan.config.run.storage}: {'; '.join(sorted(faults))}", hint)
 
 
 def find_fault(folder: Path) -> str | None:
