@@ -134,3 +134,11 @@ def test_own_code_runs_for_real(own_module: str) -> None:
 def test_own_code_is_told_what_is_wrong(own_module: str, function: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         build_model(f"{own_module}:{function}", 4)
+
+
+def test_a_skeleton_of_own_code_stands_for_the_network(own_module: str) -> None:
+    kwargs = {"num_classes": 4, "channels": 3, "image_size": 224}
+    good, pixels = f"{own_module}:good", f"{own_module}:pixels"
+    check_image_size(build_skeleton(good, **kwargs), good, **kwargs)
+    with pytest.raises(UserError, match=r"returns \[1, 4, 224, 224\]"):
+        check_image_size(build_skeleton(pixels, **kwargs), pixels, **kwargs)

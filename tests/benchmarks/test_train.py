@@ -1,0 +1,35 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("steps=4", "batch_size=4", "image_size=32", "workers=1", "rounds=1")
+
+
+def _run(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "benchmarks/train.py", *SMALL, *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.integration
+def test_a_small_run_compares_what_is_installed_and_names_what_is_not() -> None:
+    done = _run("pipelines=[manta_in_process,manta,plain,timm]", "parts=[steps]")
+    assert done.returncode == 0, done.stderr
+    assert "failed:" not in done.stdout
+    assert "  missing: timm (the wheel has no train.py; give peers.timm_dir=FOLDER" in done.stdout
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result) == {"benchmark", "ratios", "absolute", "hardware"}
+    assert set(result["ratios"]) == {"vs_plain", "ray_overhead_fraction", "first_step_vs_torchrun"}
+    assert set(result["absolute"]) == {"manta_in_process", "manta", "plain"}
+    for measured in result["absolute"].values():
+        assert measured["images_per_s"] > 0
+        assert measured["first_step_s"] > 0
+
+
+def test_a_training_that_does_not_exist_is_refused() -> None:
+    done = _run("pipelines=[manta,plane]")
+    assert done.returncode == 2
+    assert "'plane' is not one of manta_in_process, manta, plain" in done.stderr
