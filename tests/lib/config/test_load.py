@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lib.config.load import Answer, load, to_yaml
+from lib.config.schema import FinetuneConfig
 from lib.errors import UserError
 
 
@@ -197,6 +198,22 @@ def test_rows_of_lists_and_tables(tmp_path: Path) -> None:
         "members.0.wieght: no such key; did you mean weight?",
         "members.1.path: required",
         "members.1.weight=x: must be a number",
+    ]
+
+
+def test_a_table_may_have_an_alternative() -> None:
+    word = "data.root=x"
+    merged = load(
+        FinetuneConfig, [word, "train.class_weights={a: 1, b: 2}", "train.class_weights.b=3"]
+    ).config
+    assert merged.train.class_weights == {"a": 1.0, "b": 3.0}
+    assert load(FinetuneConfig, [word, "train.class_weights.007=3"]).config.train.class_weights == {
+        "007": 3.0
+    }
+    replaced = load(FinetuneConfig, [word, "train.class_weights.b=3", "train.class_weights=auto"]).config
+    assert replaced.train.class_weights == "auto"
+    assert mistakes(word, "train.class_weights=all", model=FinetuneConfig) == [
+        "train.class_weights=all: must be one of none, auto or a mapping"
     ]
 
 

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from lib.config.schema import FinetuneConfig
-from lib.train.loop import Trainer
 from lib.train.plan import plan_run
-from lib.train.state import load_state
-from lib.train.world import World
+from lib.train.state import RunState, load_state
+from tests.lib.train.test_loop import run_plan
 
 Make = Callable[..., FinetuneConfig]
 ROOT = Path(__file__).parents[3]
@@ -19,21 +18,25 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.integration
 def test_a_compiled_run_ends_where_a_plain_one_does(finetune_config: Make) -> None:
-    states = []
-    for compile_it in (False, True):
-        changes = {"train__compile": compile_it, "run__name": f"compiled-{compile_it}"}
-        plan = plan_run(finetune_config(train__batch_size=720, optim__name="sgd", **changes))
-        trainer = Trainer(plan, World(threads=2), lambda _: None)
-        assert (type(trainer.network) is type(trainer.model)) != compile_it
-        trainer.run()
-        states.append(load_state(plan.state_folder))
-    assert states[0] is not None
-    assert states[1] is not None
+    def run(name: str, *, compile_it: bool, stop_after_steps: int | None = None) -> RunState:
+        changes = {"train__compile": compile_it, "run__name": name, "optim__name": "sgd"}
+        plan = plan_run(finetune_config(train__batch_size=720, train__checkpoint_every_steps=1, **changes))
+        run_plan(plan, stop_after_steps)
+        state = load_state(plan.state_folder)
+        assert state is not None
+        return state
+
+    states = [run(str(compile_it), compile_it=compile_it) for compile_it in (False, True)]
     assert states[0].history[0]["train"]["loss"] == pytest.approx(
         states[1].history[0]["train"]["loss"], rel=1e-5
     )
     for name, value in states[0].model.items():
         assert torch.allclose(value, states[1].model[name], atol=1e-5), name
+    assert not all(torch.equal(value, states[1].model[name]) for name, value in states[0].model.items())
+    halfway = run("killed", compile_it=True, stop_after_steps=1)
+    assert (halfway.epoch, halfway.step) == (0, 1)
+    killed = run("killed", compile_it=True)
+    assert all(torch.equal(value, killed.model[name]) for name, value in states[1].model.items())
 
 
 @pytest.mark.integration
