@@ -22,9 +22,9 @@ def test_a_dry_run_starts_nothing(job: Run, digits: Path, tmp_path: Path) -> Non
 def test_a_dry_run_shows_what_learns_when_and_at_which_rate(job: Run, digits: Path) -> None:
     words = ["model.name=resnet8", "train.freeze=gradual", "optim.layer_decay=0.5", "optim.head_lr=0.02"]
     ended = job("finetune", f"data.root={digits}", *QUICK, *words, "train.epochs=8", "--dry-run")
-    assert "fc                    650  trained, lr 0.02" in ended.out
-    assert "layer3             55,552  trained from epoch 3, lr 0.0005" in ended.out
-    assert "stem                  176  trained from epoch 7, lr 6.25e-05" in ended.out
+    assert "fc                650  trained, lr 0.02" in ended.out
+    assert "layer3.0       55,552  trained from epoch 3, lr 0.0005" in ended.out
+    assert "stem              176  trained from epoch 7, lr 6.25e-05" in ended.out
     refused = job("finetune", f"data.root={digits}", *QUICK, "optim.layer_factors=[0.5, 1]", "--dry-run")
     assert refused.code == 2
     assert "optim.layer_factors: 2 factors; lenet5 has 5 depth groups" in refused.err
