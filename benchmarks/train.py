@@ -66,8 +66,8 @@ class Settings(Section):
 
     model: Literal["resnet18", "mobilenet_v2"] = "resnet18"
     """Network, with random weights."""
-    image_size: Count = 224
-    """Side of the square that it sees."""
+    image_size: Annotated[int, Field(gt=64)] = 224
+    """Side of the square that it sees; up to 64 pixels Manta shifts pictures, and its peers crop them."""
     batch_size: Count = 32
     """Pictures per step."""
     steps: Annotated[int, Field(ge=_LAST + 1)] = 10

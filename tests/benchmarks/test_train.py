@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("steps=4", "batch_size=4", "image_size=32", "workers=1", "rounds=1")
+SMALL = ("steps=4", "batch_size=4", "image_size=72", "workers=1", "rounds=1")
 
 
 def _run(*words: str) -> "subprocess.CompletedProcess[str]":
