@@ -19,7 +19,7 @@ from pipelines import PIPELINES
 from report import finish, print_table, read_settings
 
 from lib.config.packing import PackConfig, SplitSection
-from lib.config.schema import Count, Section
+from lib.config.section import Count, Section
 from lib.console import run_job, say
 from lib.data.pack import pack, plan_pack
 

@@ -25,7 +25,7 @@ from probe import BATCH_SIZE, WINDOW_SHARDS
 from pydantic import Field
 from report import finish, print_table, read_settings
 
-from lib.config.schema import Count, Section
+from lib.config.section import Count, Section
 from lib.console import run_job
 from lib.data.index import SCHEMA, IndexWriter
 from lib.data.quality import shuffle_quality

@@ -26,7 +26,7 @@ from report import finish, print_table, read_settings
 from trainings import EPOCHS, TRAININGS, Task, manta, why_missing
 
 from lib.config.packing import PackConfig, SplitSection
-from lib.config.schema import Count, Section
+from lib.config.section import Count, Section
 from lib.console import run_job, say
 from lib.data.pack import pack, plan_pack
 from lib.runtime import ENVIRONMENT

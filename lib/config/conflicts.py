@@ -1,4 +1,4 @@
-"""What does not go together in a training run, each as one sentence; the sections are in lib.config.schema.
+"""What does not go together in a training run, each as one sentence.
 
 check_schedule(config.optim, config.train.epochs)        # ValueError, or nothing
 """
@@ -7,14 +7,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lib.config.schema import (
-        AugmentSection,
-        FinetuneConfig,
-        OptimSection,
-        RunSection,
-        Section,
-        TrainSection,
-    )
+    from lib.config.augmentation import AugmentSection
+    from lib.config.optimisation import OptimSection
+    from lib.config.running import RunSection
+    from lib.config.schema import FinetuneConfig
+    from lib.config.section import Section
+    from lib.config.training import TrainSection
 
 # The schedules that look at an option.
 _USERS = {

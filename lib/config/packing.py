@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lib.config.schema import Auto, Count, Fraction, Section
+from lib.config.section import Auto, Count, Fraction, Section
 
 ShardLabel = Literal["auto", "cls", "txt", "json"]
 

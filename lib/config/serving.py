@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from lib.config.schema import Count, Section
+from lib.config.section import Count, Section
 
 
 class HttpSection(Section):

@@ -20,7 +20,7 @@ from threading import Event
 from typing import Literal
 
 from lib.config.paths import output_path
-from lib.config.schema import ReadingSection
+from lib.config.reading import ReadingSection
 from lib.console import say
 from lib.data import storage
 from lib.data.manifest import Shard

@@ -26,7 +26,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.config.schema import DataSection
+from lib.config.reading import DataSection
 from lib.data.dataset import Samples
 from lib.data.order import EpochOrder, Ids, batch_bounds, num_steps, sample_seeds, share
 

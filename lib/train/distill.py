@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, kl_div, log_softmax
 
 from lib.bundle import Bundle, read_bundle
-from lib.config.schema import TrainSection
+from lib.config.training import TrainSection
 from lib.config.wording import join
 from lib.errors import UserError
 from lib.images.spec import PreprocessSpec

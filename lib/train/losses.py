@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, one_hot
 
-from lib.config.schema import TrainSection
+from lib.config.training import TrainSection
 
 # 1 - p is kept above this: at 0, a power below 1 has no slope.
 _LEAST_DOUBT = 1e-12

@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from lib.config.schema import OptimSection
+from lib.config.optimisation import OptimSection
 from lib.models.groups import depth_groups
 from lib.train.muon import MuonAdamW, hidden_matrices
 from lib.train.rates import group_factors

@@ -6,7 +6,8 @@ for line in group_lines(config, skeleton): say(line)
 
 from torch import nn
 
-from lib.config.schema import FinetuneConfig, OptimSection
+from lib.config.optimisation import OptimSection
+from lib.config.schema import FinetuneConfig
 from lib.errors import UserError
 from lib.models.freeze import freeze_table
 from lib.models.groups import depth_groups

@@ -12,7 +12,8 @@ from typing import TextIO
 from lib.config.fields import flat
 from lib.config.load import load
 from lib.config.paths import output_path
-from lib.config.schema import FinetuneConfig, RunSection
+from lib.config.running import RunSection
+from lib.config.schema import FinetuneConfig
 from lib.errors import UserError
 from lib.files import make_folder
 

@@ -6,7 +6,7 @@ lr = learning_rate(config.optim, epochs=10, progress=3.25, val_losses=[…])
 import math
 from collections.abc import Callable, Sequence
 
-from lib.config.schema import OptimSection
+from lib.config.optimisation import OptimSection
 
 # Share of the run in which one_cycle climbs, and the fraction of the peak from which it starts.
 _CLIMB, _START = 0.3, 1 / 25

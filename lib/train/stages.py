@@ -12,7 +12,7 @@ Epochs differ in their steps, so a position in a run is two integers, epoch and 
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from lib.config.schema import TrainSection
+from lib.config.training import TrainSection
 from lib.data.order import num_steps
 from lib.images.spec import PreprocessSpec
 

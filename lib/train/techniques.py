@@ -3,7 +3,7 @@
 for line in technique_lines(config.train): say(line)
 """
 
-from lib.config.schema import TrainSection
+from lib.config.training import TrainSection
 
 
 def technique_lines(train: TrainSection) -> list[str]:

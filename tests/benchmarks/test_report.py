@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from lib.config.schema import Count, Section
+from lib.config.section import Count, Section
 from lib.errors import UserError
 
 

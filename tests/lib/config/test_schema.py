@@ -7,8 +7,9 @@ from lib.config import schema
 from lib.config.fields import keys
 from lib.config.names import FREEZE_STRATEGIES
 from lib.config.packing import PackConfig
-from lib.config.schema import EvaluateConfig, FinetuneConfig, Freeze
+from lib.config.schema import EvaluateConfig, FinetuneConfig
 from lib.config.serving import ServeConfig
+from lib.config.training import Freeze
 
 CONTRACT = {
     PackConfig: "source out resize shard_size_mb split.val split.test seed",

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.config.schema import ReadingSection
+from lib.config.reading import ReadingSection
 from lib.data import retry, storage
 from lib.data.cache import CacheSettings, ShardCache, cache_settings
 from lib.data.manifest import Shard

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.config.schema import DataSection
+from lib.config.reading import DataSection
 from lib.data.dataset import Dataset
 from lib.data.order import EpochOrder, batch_bounds, num_steps, sample_seeds, share
 from lib.data.sampling import (

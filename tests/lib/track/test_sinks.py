@@ -7,7 +7,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from lib.config.fields import flat
-from lib.config.schema import FinetuneConfig, TrackSection
+from lib.config.schema import FinetuneConfig
+from lib.config.tracking import TrackSection
 from lib.errors import UserError
 from lib.track import tracker
 from lib.track.sinks import _SINKS, check_libraries, open_sinks

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from lib.config.schema import FinetuneConfig, Loss
+from lib.config.schema import FinetuneConfig
+from lib.config.training import Loss
 from lib.train.losses import LOSSES, Objective, auto_weights, build_objective
 
 Make = Callable[..., FinetuneConfig]

@@ -13,7 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib.config.schema import FinetuneConfig, Mix, Schedule
+from lib.config.augmentation import Mix
+from lib.config.optimisation import Schedule
+from lib.config.schema import FinetuneConfig
 from lib.data.order import sample_seeds
 from lib.images.augment import POLICIES, train_transform
 from lib.train import loop

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.amp import GradScaler
 
-from lib.config.schema import FinetuneConfig, OptimSection
+from lib.config.optimisation import OptimSection
+from lib.config.schema import FinetuneConfig
 from lib.errors import UserError
 from lib.models.build import build_model
 from lib.models.sizes import build_skeleton

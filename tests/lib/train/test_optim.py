@@ -2,7 +2,7 @@ from typing import get_args
 
 import pytest
 
-from lib.config.schema import Optimizer, OptimSection
+from lib.config.optimisation import Optimizer, OptimSection
 from lib.models.build import build_model
 from lib.train.optim import OPTIMIZERS, build_optimizer, set_learning_rate
 

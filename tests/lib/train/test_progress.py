@@ -1,6 +1,6 @@
 import pytest
 
-from lib.config.schema import TrainSection
+from lib.config.training import TrainSection
 from lib.train.progress import Progress, duration
 from lib.train.stages import Stage, build_stages
 

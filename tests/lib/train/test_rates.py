@@ -1,6 +1,7 @@
 import pytest
 
-from lib.config.schema import FinetuneConfig, OptimSection
+from lib.config.optimisation import OptimSection
+from lib.config.schema import FinetuneConfig
 from lib.errors import UserError
 from lib.models.sizes import build_skeleton
 from lib.train.rates import check_factors, group_factors, group_lines

@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import SGD, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from lib.config.schema import OptimSection, Schedule
+from lib.config.optimisation import OptimSection, Schedule
 from lib.train.schedules import SCHEDULES, learning_rate, rate_curve
 
 EPOCHS, STEPS, LR = 10, 7, 0.1

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from lib.config.schema import TrainSection
+from lib.config.training import TrainSection
 from lib.images.spec import PreprocessSpec
 from lib.train.stages import (
     Stage,
