@@ -109,6 +109,12 @@ class TrainSection(Section):
     freeze: Freeze = "none"
     """Which part of the backbone stays as it is: none, early (the first 60 %), most (all but the last
     stage), head (train the head alone), gradual (thaw from the head down)."""
+    features_gb: Annotated[float, Field(ge=0)] = 10.0
+    """Local disk of each node for the output of the frozen part of the network, which is then computed once
+    and shared by epochs, runs and trials: features/ in $MANTA_CACHE, or in ~/.cache/manta; 0 keeps none."""
+    feature_views: Count | Auto = "auto"
+    """Pictures of each image for which that is kept. auto: one, where augment.policy=none shows no others; N
+    draws N by augment.policy, and epoch after epoch takes the next of them."""
     precision: Precision = "fp32"
     """Arithmetic of the forward pass; bf16 and fp16 use autocast."""
     label_smoothing: Fraction = 0.0
@@ -212,6 +218,8 @@ class FinetuneConfig(Section):
             )
         if self.data.sampling != "weighted" and self.data.class_weights:
             raise ValueError("data.class_weights has no effect without data.sampling=weighted")
+        if self.train.feature_views != "auto":
+            self._check_feature_views()
         workers = self.run.num_workers
         if isinstance(workers, int) and self.train.batch_size < workers:
             raise ValueError(
@@ -219,6 +227,24 @@ class FinetuneConfig(Section):
                 "each worker needs an image per step"
             )
         return self
+
+    def _check_feature_views(self) -> None:
+        """Refuse views that could not be kept, or would all be the same."""
+        train, views = self.train, f"train.feature_views={self.train.feature_views}"
+        if train.features_gb == 0:
+            raise ValueError(f"{views} has no effect with train.features_gb=0, which keeps no features")
+        if train.freeze in ("none", "gradual"):
+            raise ValueError(
+                f"{views} needs a part that stays frozen: train.freeze=head, most or early, not "
+                f"{train.freeze}"
+            )
+        if self.augment.mix != "none":
+            raise ValueError(
+                f"{views} keeps features of single pictures, and augment.mix={self.augment.mix} blends them; "
+                "leave one out"
+            )
+        if self.augment.policy == "none" and train.feature_views != 1:
+            raise ValueError(f"{views} would be the same picture each time with augment.policy=none")
 
 
 class EvaluateRunSection(Section):

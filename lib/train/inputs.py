@@ -8,11 +8,17 @@ with inputs.measuring("val") as loader: …
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from torch import Tensor, nn
+
 from lib.data.dataset import Samples
 from lib.data.loader import Batch, Loader
 from lib.data.quarantine import Quarantine, read_quarantine
 from lib.data.sampling import EpochPlan, sampling_weights
 from lib.images.augment import train_transform
+from lib.images.preprocess import normalise
+from lib.images.spec import PreprocessSpec
+from lib.predict.evaluate import Source
+from lib.train.feature_inputs import Features, open_features
 from lib.train.plan import RunPlan
 from lib.train.trace import TraceWriter, next_attempt
 from lib.train.world import World
@@ -27,13 +33,27 @@ class Inputs:
         self.quarantine = Quarantine(sizes, plan.config.data.max_bad_fraction, tell)
         self.quarantine.merge(read_quarantine(plan.quarantine_file))
         self._samples = plan.dataset.samples("train")
-        self._loader = self._load(self._samples, is_training=True)
+        self._loader = self._load(self._samples, plan.config.augment.policy, replace=True)
         self._weights = sampling_weights(self._samples, plan.dataset.classes, plan.config.data)
         self._trace: TraceWriter | None = None
         if plan.config.run.trace:
             folder = plan.folder / "trace"
             attempt = world.from_first(next_attempt(folder) if world.rank == 0 else 0)
             self._trace = TraceWriter(folder, attempt, world.rank, world.size)
+        self._features: Features | None = None
+
+    def use_features(self, model: nn.Module, say: Callable[[str], None]) -> nn.Module:
+        """Return the part of the model that learns and take its inputs from the cache, or the whole model.
+
+        Raises `RunError` if features were asked for and cannot be had.
+        """
+
+        def load(samples: Samples, policy: str) -> Loader:
+            # Little is loaded ahead: what others compute meanwhile would be loaded in vain.
+            return self._load(samples, policy, prefetch_mb=0)
+
+        self._features = open_features(self._plan, model, self._world, load, say)
+        return model if self._features is None else self._features.rest
 
     def order(self, epoch: int) -> EpochPlan:
         """Return the batches of an epoch."""
@@ -47,12 +67,20 @@ class Inputs:
             weights=self._weights,
         )
 
-    def training(self, order: EpochPlan, first_step: int) -> Iterator[Batch]:
+    def training(self, order: EpochPlan, epoch: int, first_step: int) -> Iterator[Batch]:
         """Yield this worker's share of every remaining batch of an epoch."""
         rank, size = self._world.rank, self._world.size
-        return self._loader.batches(
-            order.batch(step, rank, size) for step in range(first_step, order.num_steps)
-        )
+        batches = (order.batch(step, rank, size) for step in range(first_step, order.num_steps))
+        if self._features is not None:
+            return self._features.training(epoch, batches)
+        return self._loader.batches(batches)
+
+    def network_input(self, batch: Batch) -> Tensor:
+        """Return what the network in training takes, on its device: images [b, c, h, w], or features."""
+        given = batch.pixels.to(self._world.device, non_blocking=True)
+        if self._features is not None:
+            return given
+        return normalise(given, self._plan.preprocess)
 
     def used(self, epoch: int, step: int, batch: Batch) -> None:
         """Note that a step has used a batch."""
@@ -60,12 +88,15 @@ class Inputs:
             self._trace.write(epoch, step, self._samples.keys(batch.ids))
 
     @contextmanager
-    def measuring(self, split: str) -> Iterator[tuple[Loader, int]]:
-        """Open a split to be measured: its loader, and the number of its samples."""
+    def measuring(self, split: str) -> Iterator[tuple[Source, int, PreprocessSpec | None]]:
+        """Open a split to be measured: its loader, the number of its samples, and how they are normalised."""
+        if self._features is not None:
+            yield *self._features.measuring(split), None
+            return
         samples = self._plan.dataset.samples(split)
-        loader = self._load(samples, is_training=False)
+        loader = self._load(samples, "none")
         try:
-            yield loader, len(samples)
+            yield loader, len(samples), self._plan.preprocess
         finally:
             loader.close()
             samples.close()
@@ -80,16 +111,24 @@ class Inputs:
         if self._world.rank == 0:
             self.quarantine.write(self._plan.quarantine_file)
 
-    def _load(self, samples: Samples, *, is_training: bool) -> Loader:
+    def close(self) -> None:
+        """End the threads, and let others evict the features."""
+        self._loader.close()
+        self._samples.close()
+        if self._features is not None:
+            self._features.close()
+
+    def _load(
+        self, samples: Samples, policy: str, *, replace: bool = False, prefetch_mb: float | None = None
+    ) -> Loader:
         spec, data, augment = self._plan.preprocess, self._plan.config.data, self._plan.config.augment
-        policy = augment.policy if is_training else "none"
         return Loader(
             samples,
             train_transform(policy, spec, data.max_pixels, scale=(augment.min_crop, 1.0)),
             (spec.channels, spec.image_size, spec.image_size),
             threads=data.threads or self._world.threads,
             quarantine=self.quarantine,
-            replace=is_training,
-            prefetch_mb=data.prefetch_mb,
+            replace=replace,
+            prefetch_mb=data.prefetch_mb if prefetch_mb is None else prefetch_mb,
             pin_memory=self._world.device.type == "cuda",
         )

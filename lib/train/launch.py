@@ -65,5 +65,8 @@ def _check_shares(plan: RunPlan, workers: int) -> None:
 def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[str, Any]:
     """Run one worker from its state to the result."""
     trainer = Trainer(plan, world, say_line)
-    trainer.run()
-    return finish(trainer)
+    try:
+        trainer.run()
+        return finish(trainer)
+    finally:
+        trainer.inputs.close()

@@ -21,7 +21,6 @@ from lib.data.order import mix
 from lib.errors import RunError
 from lib.files import write_text
 from lib.images.mix import mix_batch
-from lib.images.preprocess import normalise
 from lib.metrics import Outcomes, summarise
 from lib.models.build import build_pretrained
 from lib.models.freeze import apply_freeze, set_train_mode
@@ -66,6 +65,8 @@ class Trainer:
         )
         self.inputs = Inputs(plan, world, say)
         self.state = self._restore()
+        # What is trained and measured: the model, or its part behind features that are computed once.
+        self.network = self.inputs.use_features(self.model, self.say)
         self._epoch_images = 0
         self._saved_at = time.monotonic()
         if self.state.epoch == self.state.step == 0:
@@ -91,11 +92,11 @@ class Trainer:
         """Evaluate the model on a split, every sample once; all workers get the whole table."""
         self.world.agree_on_buffers(self.model)
         self.model.eval()
-        with self.inputs.measuring(split) as (loader, num_samples):
+        with self.inputs.measuring(split) as (loader, num_samples, spec):
             part = evaluate(
-                self.model,
+                self.network,
                 loader,
-                self.plan.preprocess,
+                spec,
                 num_classes=len(self.plan.dataset.classes),
                 num_samples=num_samples,
                 batch_size=min(self.config.train.batch_size, EVALUATION_BATCH),
@@ -110,7 +111,7 @@ class Trainer:
         state, train = self.state, self.config.train
         freeze = apply_freeze(self.model, train.freeze, state.epoch, train.epochs)
         set_train_mode(self.model, freeze)
-        model = self.world.wrap(self.model)
+        model = self.world.wrap(self.network)
         losses = [epoch["val"]["loss"] for epoch in state.history if "val" in epoch]
         # Loss, correct and seen of this worker; what was done before a restart counts for worker 0.
         sums = torch.zeros(3, dtype=torch.float64, device=self.world.device)
@@ -119,7 +120,7 @@ class Trainer:
         asked = time.monotonic()
         self._epoch_images = 0
         order = self.inputs.order(state.epoch)
-        for batch in self.inputs.training(order, state.step):
+        for batch in self.inputs.training(order, state.epoch, state.step):
             wait_s = time.monotonic() - asked
             images = order.global_size(state.step)
             at = state.epoch + state.step / self.plan.steps
@@ -138,7 +139,7 @@ class Trainer:
                 self._save(sums)
                 # A run that starts from this state builds its reducer anew: so does this one, because the
                 # layout of the buckets decides how three or more workers round.
-                model = self.world.wrap(self.model)
+                model = self.world.wrap(self.network)
             asked = time.monotonic()
         loss_sum, correct_sum, count = self.world.sum(sums).tolist()
         self._check_loss(loss_sum, state.epoch)
@@ -151,18 +152,20 @@ class Trainer:
         step_seed = mix(self.seed, state.epoch, state.step, self.world.rank)
         # Dropout draws from torch's global generator: start it afresh at every step.
         torch.manual_seed(step_seed)
-        images = normalise(batch.pixels.to(self.world.device, non_blocking=True), self.plan.preprocess)
+        images = self.inputs.network_input(batch)
         targets = batch.labels.to(self.world.device, non_blocking=True)
         if augment.mix != "none":
             classes = len(self.plan.dataset.classes)
             images, targets = mix_batch(
                 augment.mix, augment.mix_alpha, images, targets, num_classes=classes, seed=step_seed
             )
+        if self.network is self.model:  # features have the layout in which the frozen part gave them
+            images = images.contiguous(memory_format=self.layout)
         return train_step(
             model,
             self.optimizer,
             self.scaler,
-            images.contiguous(memory_format=self.layout),
+            images,
             targets,
             global_count=global_count,
             settings=self.settings,

@@ -24,6 +24,7 @@ from lib.models.defaults import default_preprocess
 from lib.models.freeze import freeze_table, suggest_freeze
 from lib.models.registry import check_model_name
 from lib.models.sizes import build_skeleton, check_image_size
+from lib.train.features import FeaturePlan, plan_features
 from lib.train.memory import estimate_mb
 
 
@@ -36,6 +37,8 @@ class RunPlan:
     dataset: Dataset
     arch_kwargs: dict[str, Any]
     preprocess: PreprocessSpec
+    features: FeaturePlan | str | None = None
+    """What is computed once of the network, or why nothing is; None where nothing is frozen."""
 
     @property
     def state_folder(self) -> Path:
@@ -78,6 +81,7 @@ class RunPlan:
             f"{spec.image_size} x {spec.image_size}",
             f"trainable {trained:,} of {total:,} parameters (train.freeze={config.train.freeze})",
             *(f"          {row.name:<20} {row.parameters:>12,}  {_learns(row.first_epoch)}" for row in rows),
+            *_told(self.features),
             f"steps     {config.train.epochs} epochs of {self.steps} steps, up to "
             f"{config.train.batch_size} images each",
             f"workers   {workers}; each reads its share of every batch from {len(self.counts)} shard"
@@ -129,7 +133,8 @@ def plan_run(config: FinetuneConfig) -> RunPlan:
     if model.weights not in ("none", "default"):
         # Another network's file is found out here, not by every worker.
         build_pretrained(model.name, **arch_kwargs, weights=model.weights)
-    return RunPlan(config, _folder(config), dataset, arch_kwargs, spec)
+    features = plan_features(config, dataset, arch_kwargs)
+    return RunPlan(config, _folder(config), dataset, arch_kwargs, spec, features)
 
 
 def _preprocess(config: FinetuneConfig, channels: int) -> PreprocessSpec:
@@ -188,6 +193,12 @@ def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
         )
     if samples == 0:
         raise UserError(f"{dataset.where} has no training images", "pack more images")
+
+
+def _told(features: FeaturePlan | str | None) -> list[str]:
+    if isinstance(features, FeaturePlan):
+        return [f"features  {features.line()}"]
+    return [f"features  computed in every step: {features}"] if features else []
 
 
 def _learns(first_epoch: int | None) -> str:

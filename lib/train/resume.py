@@ -39,6 +39,7 @@ _MAY_CHANGE = (
     "train.checkpoint_every_s",
     "train.checkpoint_every_steps",
     "train.epochs",
+    "train.features_gb",
 )
 
 
