@@ -171,3 +171,25 @@ def check_optimisation(config: "FinetuneConfig") -> None:
 def _is_set(section: "Section", *names: str) -> bool:
     """Tell whether one of these fields has another value than its default."""
     return any(getattr(section, name) != type(section).model_fields[name].default for name in names)
+
+
+def check_feature_views(train: "TrainSection", augment: "AugmentSection") -> None:
+    """Raise `ValueError` for views of the pictures that could not be kept, or would all be the same."""
+    if train.feature_views == "auto":
+        return
+    views = f"train.feature_views={train.feature_views}"
+    if train.features_gb == 0:
+        raise ValueError(f"{views} has no effect with train.features_gb=0, which keeps no features")
+    if train.freeze in ("none", "gradual"):
+        raise ValueError(
+            f"{views} needs a part that stays frozen: train.freeze=head, most or early, not {train.freeze}"
+        )
+    others = {
+        f"augment.mix={augment.mix} blends them": augment.mix != "none",
+        "train.teacher looks at them": bool(train.teachers),
+        "train.resize shows them at other sizes": bool(train.resize),
+    }
+    for problem in (text for text, is_so in others.items() if is_so):
+        raise ValueError(f"{views} keeps features of pictures, and {problem}; leave one out")
+    if augment.policy == "none" and train.feature_views != 1:
+        raise ValueError(f"{views} would be the same picture each time with augment.policy=none")

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from lib.config.augmentation import AugmentSection
 from lib.config.conflicts import (
+    check_feature_views,
     check_mix,
     check_optimisation,
     check_rates,
@@ -54,6 +55,7 @@ class FinetuneConfig(Section):
         if self.data.sampling != "weighted" and self.data.class_weights:
             raise ValueError("data.class_weights has no effect without data.sampling=weighted")
         check_optimisation(self)
+        check_feature_views(self.train, self.augment)
         check_rates(self.optim, self.train)
         check_workers(self.run, self.train)
         return self

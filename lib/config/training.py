@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lib.config.section import Count, Fraction, Section, Weight
+from lib.config.section import Auto, Count, Fraction, Section, Weight
 
 Freeze = Literal["none", "early", "most", "head", "gradual"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -40,6 +40,12 @@ class TrainSection(Section):
     freeze: Freeze = "none"
     """Which part of the backbone stays as it is: none, early (the first 60 %), most (all but the last
     stage), head (train the head alone), gradual (thaw from the head down)."""
+    features_gb: Annotated[float, Field(ge=0)] = 10.0
+    """Local disk of each node for the output of the frozen part of the network, which is then computed once
+    and shared by epochs, runs and trials: features/ in $MANTA_CACHE, or in ~/.cache/manta; 0 keeps none."""
+    feature_views: Count | Auto = "auto"
+    """Pictures of each image for which that is kept. auto: one, where augment.policy=none shows no others; N
+    draws N by augment.policy, and epoch after epoch takes the next of them."""
     precision: Precision = "fp32"
     """Arithmetic of the forward pass; bf16 and fp16 use autocast."""
     loss: Loss = "cross_entropy"

@@ -35,7 +35,7 @@ _MOST_BATCHES, _LEAST_BATCHES = 16, 2
 # Encoded bytes that a remote reader is told of in advance.
 _ANNOUNCED_BYTES = 128 * 2**20
 # Neighbours that are tried in place of a bad sample.
-_REPLACEMENTS = 100
+REPLACEMENTS = 100
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Loader:
     def _replacement(self, batch: Batch, row: int, seed: int) -> Tensor:
         """Put the next usable sample, by id, in the place of a bad one."""
         bad, total = int(batch.ids[row]), len(self._samples)
-        for sample_id in range(bad + 1, bad + 1 + min(_REPLACEMENTS, total - 1)):
+        for sample_id in range(bad + 1, bad + 1 + min(REPLACEMENTS, total - 1)):
             rows = self._samples.rows(np.array([sample_id % total]))
             pixels = self._picture(sample_id % total, rows, 0, seed)
             if pixels is not None:

@@ -7,17 +7,25 @@ number, is the same whoever computes it.
 """
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lib.data.loader import Loader
+from lib.data.loader import Batch, Plan
 from lib.data.order import Ids
 from lib.images.preprocess import normalise
 from lib.images.spec import PreprocessSpec
 from lib.metrics import TOP, Outcomes
+
+
+class Source(Protocol):
+    """Gives the batches that a plan of (ids, seeds) asks for: a `Loader`, say."""
+
+    def batches(self, plan: Plan) -> Iterator[Batch]:
+        """Yield them in order."""
 
 
 def plan_batches(
@@ -31,8 +39,8 @@ def plan_batches(
 
 def evaluate(
     model: nn.Module,
-    loader: Loader,
-    spec: PreprocessSpec,
+    loader: Source,
+    spec: PreprocessSpec | None,
     *,
     num_classes: int,
     num_samples: int,
@@ -42,7 +50,10 @@ def evaluate(
     device: torch.device | None = None,
     temperature: float = 1.0,
 ) -> Outcomes:
-    """Return this worker's outcomes; `model` must be in eval mode and on the device."""
+    """Return this worker's outcomes; `model` must be in eval mode and on the device.
+
+    Without `spec`, the model takes what the loader gives as it is.
+    """
     device = device or torch.device("cpu")
     # A worker without a batch still has an empty table to gather.
     nothing = np.empty(0, dtype=np.int64)
@@ -50,8 +61,10 @@ def evaluate(
     for batch in loader.batches(plan_batches(num_samples, batch_size, rank, world_size)):
         # Not around the loop: threads may not write into tensors that are made in inference mode.
         with torch.inference_mode():
-            images = normalise(batch.pixels.to(device, non_blocking=True), spec)
-            logits = model(images.contiguous(memory_format=torch.channels_last)).float() / temperature
+            inputs = batch.pixels.to(device, non_blocking=True)
+            if spec is not None:
+                inputs = normalise(inputs, spec).contiguous(memory_format=torch.channels_last)
+            logits = model(inputs).float() / temperature
             parts.append(outcomes_of(logits, batch.labels.to(device), batch.ids))
     return Outcomes.concat(parts)
 

@@ -3,7 +3,7 @@
 inputs = Inputs(plan, world, tell)
 order = inputs.order(epoch)
 for batch in inputs.training(epoch, order, first_step): …; inputs.used(epoch, step, batch)
-with inputs.measuring("val") as loader: …
+with inputs.measuring("val") as (loader, num_samples, spec): …
 """
 
 from collections.abc import Callable, Iterator
@@ -11,13 +11,17 @@ from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from lib.data.dataset import Samples
 from lib.data.loader import Batch, Loader
 from lib.data.quarantine import Quarantine, read_quarantine
 from lib.data.sampling import EpochPlan, sampling_weights
 from lib.images.augment import Transform, train_transform
+from lib.images.preprocess import normalise
 from lib.images.spec import PreprocessSpec
+from lib.predict.evaluate import Source
+from lib.train.feature_inputs import Features, open_features
 from lib.train.plan import RunPlan
 from lib.train.stages import Stage
 from lib.train.trace import TraceWriter, next_attempt
@@ -41,6 +45,30 @@ class Inputs:
             folder = plan.folder / "trace"
             attempt = world.from_first(next_attempt(folder) if world.rank == 0 else 0)
             self._trace = TraceWriter(folder, attempt, world.rank, world.size)
+        self._features: Features | None = None
+
+    def use_features(self, model: nn.Module, say: Callable[[str], None]) -> None:
+        """Take what the frozen part of the model gives from the cache from now on, if the plan says so.
+
+        Raises `RunError` if features were asked for and cannot be had.
+        """
+
+        def load(samples: Samples, view: int | None) -> Loader:
+            stage = self._plan.stage(0)
+            transform = self._plain() if view is None else stage_transform(self._plan, stage)
+            # Little is loaded ahead: what others compute meanwhile would be loaded in vain.
+            return self._load(samples, transform, self._plan.preprocess, replace=False, prefetch_mb=0)
+
+        self._features = open_features(self._plan, model, self._world, load, say)
+
+    @property
+    def has_features(self) -> bool:
+        """Whether batches hold features, not pictures."""
+        return self._features is not None
+
+    def learning_part(self, model: nn.Module) -> nn.Module:
+        """Return the part of a model that takes what `network_input` gives: all of it, without features."""
+        return model if self._features is None else self._features.rest_of(model)
 
     def order(self, epoch: int) -> EpochPlan:
         """Return the batches of an epoch."""
@@ -61,9 +89,15 @@ class Inputs:
     def training(self, epoch: int, order: EpochPlan, first_step: int) -> Iterator[Batch]:
         """Yield this worker's share of every remaining batch of an epoch."""
         rank, size = self._world.rank, self._world.size
-        return self._training_loader(self._plan.stage(epoch)).batches(
-            order.batch(step, rank, size) for step in range(first_step, order.num_steps)
-        )
+        batches = (order.batch(step, rank, size) for step in range(first_step, order.num_steps))
+        if self._features is not None:
+            return self._features.training(epoch, batches)
+        return self._training_loader(self._plan.stage(epoch)).batches(batches)
+
+    def network_input(self, batch: Batch) -> Tensor:
+        """Return what the network in training takes, on its device: images [b, c, h, w], or features."""
+        given = batch.pixels.to(self._world.device, non_blocking=True)
+        return given if self._features is not None else normalise(given, self._plan.preprocess)
 
     def used(self, epoch: int, step: int, batch: Batch) -> None:
         """Note that a step has used a batch."""
@@ -71,14 +105,16 @@ class Inputs:
             self._trace.write(epoch, step, self._samples.keys(batch.ids))
 
     @contextmanager
-    def measuring(self, split: str) -> Iterator[tuple[Loader, int]]:
-        """Open a split to be measured: its loader, and the number of its samples."""
+    def measuring(self, split: str) -> Iterator[tuple[Source, int, PreprocessSpec | None]]:
+        """Open a split to be measured: its loader, the number of its samples, and how they are normalised."""
+        if self._features is not None:
+            yield *self._features.measuring(split), None
+            return
         samples = self._plan.dataset.samples(split)
         spec = self._plan.preprocess
-        transform = train_transform("none", spec, self._plan.config.data.max_pixels)
-        loader = self._load(samples, transform, spec, replace=False)
+        loader = self._load(samples, self._plain(), spec, replace=False)
         try:
-            yield loader, len(samples)
+            yield loader, len(samples), spec
         finally:
             loader.close()
             samples.close()
@@ -94,10 +130,16 @@ class Inputs:
             self.quarantine.write(self._plan.quarantine_file)
 
     def close(self) -> None:
-        """End the threads and close the shards of the training split."""
+        """End the threads, close the shards of the training split, and let others evict the features."""
         if self._loader is not None:
             self._loader.close()
         self._samples.close()
+        if self._features is not None:
+            self._features.close()
+
+    def _plain(self) -> Transform:
+        """Return what measuring does to a picture."""
+        return train_transform("none", self._plan.preprocess, self._plan.config.data.max_pixels)
 
     def _training_loader(self, stage: Stage) -> Loader:
         """Return the loader of a stage; the one of another stage is closed."""
@@ -109,7 +151,15 @@ class Inputs:
             self._stage = stage
         return self._loader
 
-    def _load(self, samples: Samples, transform: Transform, spec: PreprocessSpec, *, replace: bool) -> Loader:
+    def _load(
+        self,
+        samples: Samples,
+        transform: Transform,
+        spec: PreprocessSpec,
+        *,
+        replace: bool,
+        prefetch_mb: float | None = None,
+    ) -> Loader:
         data = self._plan.config.data
         return Loader(
             samples,
@@ -118,7 +168,7 @@ class Inputs:
             threads=data.threads or self._world.threads,
             quarantine=self.quarantine,
             replace=replace,
-            prefetch_mb=data.prefetch_mb,
+            prefetch_mb=data.prefetch_mb if prefetch_mb is None else prefetch_mb,
             pin_memory=self._world.device.type == "cuda",
         )
 

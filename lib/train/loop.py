@@ -21,7 +21,6 @@ from lib.data.order import mix
 from lib.errors import RunError
 from lib.files import write_text
 from lib.images.mix import mix_batch
-from lib.images.preprocess import normalise
 from lib.metrics import Outcomes, summarise
 from lib.models.build import build_pretrained
 from lib.models.ema import Ema
@@ -79,11 +78,14 @@ class Trainer:
         self.measured = self.model if self.ema is None else self.ema.model
         if config.train.checkpoint_activations:
             recompute_blocks(self.model)
-        # What a step runs, on the parameters of the model.
-        self.network = compiled(self.model) if config.train.compile else self.model
         self.inputs = Inputs(plan, world, say)
         self.settings = step_settings(plan, world, self.inputs.labels)
         self.state = self._restore()
+        self.inputs.use_features(self.model, self.say)
+        # What a step runs, on the parameters of the model: all of it, or its part behind the features.
+        self.network = self.inputs.learning_part(self.model)
+        if config.train.compile:
+            self.network = compiled(self.network)
         self.writer = StateWriter(plan.state_folder)
         self.tracker = open_tracker(plan, world, say)
         self.notice = Notice(world, self.say)
@@ -111,11 +113,11 @@ class Trainer:
         """Evaluate the model on a split, every sample once; all workers get the whole table."""
         self.world.agree_on_buffers(self.measured)
         self.measured.eval()
-        with self.inputs.measuring(split) as (loader, num_samples):
+        with self.inputs.measuring(split) as (loader, num_samples, spec):
             part = evaluate(
-                self.measured,
+                self.inputs.learning_part(self.measured),
                 loader,
-                self.plan.preprocess,
+                spec,
                 num_classes=len(self.plan.dataset.classes),
                 num_samples=num_samples,
                 batch_size=min(self.config.train.batch_size, EVALUATION_BATCH),
@@ -173,18 +175,20 @@ class Trainer:
         step_seed = mix(self.seed, state.epoch, state.step, self.world.rank)
         # Dropout draws from torch's global generator: start it afresh at every step.
         torch.manual_seed(step_seed)
-        images = normalise(batch.pixels.to(self.world.device, non_blocking=True), self.plan.preprocess)
+        images = self.inputs.network_input(batch)
         targets = batch.labels.to(self.world.device, non_blocking=True)
         if augment.mix != "none":
             classes = len(self.plan.dataset.classes)
             images, targets = mix_batch(
                 augment.mix, augment.mix_alpha, images, targets, num_classes=classes, seed=step_seed
             )
+        if not self.inputs.has_features:  # they have the layout in which the frozen part gave them
+            images = images.contiguous(memory_format=self.layout)
         return train_step(
             model,
             self.optimizer,
             self.scaler,
-            images.contiguous(memory_format=self.layout),
+            images,
             targets,
             global_count=global_count,
             settings=self.settings,

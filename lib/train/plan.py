@@ -11,7 +11,6 @@ from typing import Any
 
 from lib.config.paths import data_location, input_path, output_path
 from lib.config.schema import FinetuneConfig
-from lib.config.wording import did_you_mean
 from lib.data.cache import cache_settings
 from lib.data.dataset import Dataset, open_dataset
 from lib.data.quarantine import QUARANTINE
@@ -25,7 +24,9 @@ from lib.models.freeze import freeze_table, suggest_freeze
 from lib.models.registry import AUX_SMALLEST, check_model_name
 from lib.models.sizes import build_skeleton, check_image_size, choose_stem
 from lib.track.sinks import check_libraries
+from lib.train.checks import check_dataset
 from lib.train.distill import check_teachers
+from lib.train.features import FeaturePlan, plan_features
 from lib.train.memory import estimate_mb
 from lib.train.muon import check_matrices
 from lib.train.rates import check_factors, group_lines
@@ -43,6 +44,8 @@ class RunPlan:
     dataset: Dataset
     arch_kwargs: dict[str, Any]
     preprocess: PreprocessSpec
+    features: FeaturePlan | str | None = None
+    """What is computed once of the network, or why nothing is; None where nothing is frozen."""
 
     @property
     def state_folder(self) -> Path:
@@ -101,6 +104,7 @@ class RunPlan:
             f"{spec.image_size} x {spec.image_size}" + ", small stem" * (config.model.stem == "small"),
             f"trainable {trained:,} of {total:,} parameters (train.freeze={config.train.freeze})",
             *(f"          {line}" for line in group_lines(config, skeleton)),
+            *_told(self.features),
             *stage_lines(self.stages, spec.image_size),
             f"workers   {_range(workers)}; each reads its share of every batch from {len(self.counts)} shard"
             f"{'s' * (len(self.counts) > 1)}",
@@ -159,7 +163,7 @@ def plan_run(config: FinetuneConfig) -> RunPlan:
     config = check_settings(config)
     model = config.model
     dataset = open_dataset(data_location(config.data.root), cache_settings(config.data))
-    _check_dataset(dataset, config)
+    check_dataset(dataset, config)
     channels = dataset.manifest.channels if model.channels == "auto" else model.channels
     spec = _preprocess(config, channels)
     stem = _stem(config, channels, spec.image_size)
@@ -184,7 +188,8 @@ def plan_run(config: FinetuneConfig) -> RunPlan:
     # What was settled stays so when the run goes on without its weights at hand.
     settled = model.model_copy(update={"image_size": spec.image_size, "stem": stem})
     config = config.model_copy(update={"model": settled})
-    plan = RunPlan(config, _folder(config), dataset, arch_kwargs, spec)
+    features = plan_features(config, dataset, arch_kwargs)
+    plan = RunPlan(config, _folder(config), dataset, arch_kwargs, spec, features)
     _check_stages(plan)
     return plan
 
@@ -257,39 +262,6 @@ def _check_folder(folder: Path, *, is_resumed: bool) -> None:
         raise UserError(f"the run {folder.name} exists: {folder}", hint)
 
 
-def _check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
-    splits = dataset.manifest.splits
-    if "train" not in splits:
-        raise UserError(f"{dataset.where} has no split 'train'", f"it has: {', '.join(splits)}")
-    weighted = {"data": config.data.class_weights, "train": config.train.class_weights}
-    lines = [
-        f"{section}.class_weights.{name}: no such class{did_you_mean(name, dataset.classes)}"
-        for section, weights in weighted.items()
-        if isinstance(weights, dict)
-        for name in weights
-        if name not in dataset.classes
-    ]
-    if lines:
-        shown = ", ".join(dataset.classes[:20]) + (", …" if len(dataset.classes) > 20 else "")
-        raise UserError("\n".join(lines), f"classes of {dataset.where}: {shown}")
-    workers = config.run.num_workers
-    samples = splits["train"].num_samples
-    if isinstance(workers, int) and samples < workers:
-        hint = f"set run.num_workers={samples} or less"
-        raise UserError(f"{samples} training images are fewer than run.num_workers={workers}", hint)
-    if config.optim.schedule == "plateau" and "val" not in splits:
-        raise UserError(
-            f"optim.schedule=plateau follows the validation loss; {dataset.where} has no val split"
-        )
-    if config.train.early_stop_patience is not None and "val" not in splits:
-        raise UserError(
-            f"train.early_stop_patience waits for a better validation; {dataset.where} has no val split",
-            "leave it out, or pack the dataset with split.val=0.1",
-        )
-    if samples == 0:
-        raise UserError(f"{dataset.where} has no training images", "pack more images")
-
-
 def _fewest(workers: int | tuple[int, int] | str) -> int:
     """Return the least number of workers that may share a batch."""
     if isinstance(workers, tuple):
@@ -299,3 +271,9 @@ def _fewest(workers: int | tuple[int, int] | str) -> int:
 
 def _range(workers: int | tuple[int, int] | str) -> str:
     return "{} to {}".format(*workers) if isinstance(workers, tuple) else str(workers)
+
+
+def _told(features: FeaturePlan | str | None) -> list[str]:
+    if isinstance(features, FeaturePlan):
+        return [f"features  {features.line()}"]
+    return [f"features  computed in every step: {features}"] if features else []
