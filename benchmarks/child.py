@@ -76,6 +76,16 @@ class Child:
                 raise ChildError(f"not done after {timeout_s:.0f} s")
             time.sleep(_LOOK_S)
 
+    def wait(self, timeout_s: float) -> float:
+        """Wait until it has ended; return the seconds since its launch. Raises `ChildError` if it failed."""
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise ChildError(f"not done after {timeout_s:.0f} s") from None
+        if code:
+            raise ChildError(self.last_line())
+        return time.time() - self.started_at
+
     def has_ended(self) -> bool:
         """Tell whether its first process is gone."""
         return self._process.poll() is not None

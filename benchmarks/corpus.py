@@ -1,6 +1,7 @@
 """A photo-like corpus for benchmarks: JPEGs near 500 x 375, varied from scikit-learn's two photographs.
 
 root = write_corpus(folder / "photos", images=3500, seed=0)      # root/class/0000.jpg
+root = write_parts(folder / "photos", images=1600, seed=0)       # the same, but the class can be learnt
 """
 
 import io
@@ -17,18 +18,38 @@ _QUALITY = 90
 
 def write_corpus(root: Path, *, images: int, seed: int) -> Path:
     """Write `images` JPEGs into class folders below `root`; the bytes depend on the seed alone."""
+    return _write(root, images, seed, parts=1)
+
+
+def write_parts(root: Path, *, images: int, seed: int) -> Path:
+    """Write JPEGs of which the class tells the photograph and the part of it that they show."""
+    return _write(root, images, seed, parts=CLASSES // 2)
+
+
+def _write(root: Path, images: int, seed: int, parts: int) -> Path:
     photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
     for label in range(CLASSES):
         (root / f"class_{label}").mkdir(parents=True)
 
     def write(number: int) -> None:
         rng = np.random.default_rng([seed, number])
-        path = root / f"class_{number % CLASSES}" / f"{number:05d}.jpg"
-        path.write_bytes(_varied(photos[number % len(photos)], rng))
+        label = number % CLASSES
+        path = root / f"class_{label}" / f"{number:05d}.jpg"
+        photo = photos[number % len(photos)]
+        if parts > 1:
+            photo = _part(photo, label // len(photos), parts)
+        path.write_bytes(_varied(photo, rng))
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(write, range(images)))
     return root
+
+
+def _part(photo: Image.Image, number: int, parts: int) -> Image.Image:
+    """Cut out an upright part, two fifths as wide as the photograph; neighbours overlap."""
+    width = round(0.4 * photo.width)
+    left = round(number / (parts - 1) * (photo.width - width))
+    return photo.crop((left, 0, left + width, photo.height))
 
 
 def _varied(photo: Image.Image, rng: np.random.Generator) -> bytes:

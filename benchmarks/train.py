@@ -11,8 +11,6 @@ that is not installed is named as missing.
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
@@ -20,6 +18,7 @@ from typing import Annotated, Literal
 
 from child import Child, ChildError, environment_without
 from corpus import CLASSES, write_corpus
+from head_cached import HeadSection, measure_head_cached
 from pydantic import AfterValidator, Field
 from recovery import RECOVERY_SIZE, RECOVERY_WORDS, STATE_EVERY, measure_recovery
 from report import finish, print_table, read_settings
@@ -80,6 +79,8 @@ class Settings(Section):
     """Which to train with. manta trains in a Ray worker, as by default; manta_in_process without Ray."""
     parts: tuple[Literal["steps", "recovery", "head_cached"], ...] = ("steps", "recovery", "head_cached")
     """What to measure: training, a killed worker, fine-tuning of a head on cached features."""
+    head: HeadSection = HeadSection()
+    """Fine-tuning of a head."""
     peers: PeersSection = PeersSection()
     """Where peers are that PyPI does not have."""
     seed: int = 0
@@ -213,13 +214,20 @@ def measure_killed_worker(folder: Path, settings: Settings) -> Found:
     return _rounded(ratios), {"recovery": _rounded(found)}
 
 
-def measure_head_cached(folder: Path, settings: Settings) -> Found:
-    """Fine-tune a head on cached features against the usual way."""
-    if find_spec("head_cached") is None:
-        print("  missing: head_cached_speedup (there is no benchmarks/head_cached.py)")
+def measure_head(folder: Path, settings: Settings) -> Found:
+    """Fine-tune a head on features that are kept, and the usual way."""
+    try:
+        return measure_head_cached(
+            folder,
+            settings.head,
+            rounds=settings.rounds,
+            batch_size=settings.batch_size,
+            workers=settings.workers,
+            seed=settings.seed,
+        )
+    except ChildError as error:
+        print(f"  failed: head_cached: {error}")
         return {}, {}
-    found: Found = import_module("head_cached").measure(folder, settings)
-    return found
 
 
 def _task(folder: Path, settings: Settings) -> Task:
@@ -240,7 +248,7 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 PARTS: dict[str, Callable[[Path, Settings], Found]] = {
     "steps": measure_steps,
     "recovery": measure_killed_worker,
-    "head_cached": measure_head_cached,
+    "head_cached": measure_head,
 }
 
 
