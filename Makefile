@@ -21,8 +21,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## pack, fine-tune, evaluate, serve and predict, all on this machine
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash cluster/local/demo.sh
 
+# Two processes: one for all that starts a Ray, which waits a lot, and one for the rest. OpenMP threads that spin
+# while they wait would take each other's core.
 test: lint ## lint, types and all tests
-	$(BIN)/pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 test-fast: $(INSTALLED) ## unit tests only, in seconds
 	$(BIN)/pytest -m "not integration"
