@@ -1,6 +1,6 @@
 """What Ray Train needs to be told so that an elastic group follows the cluster within seconds.
 
-with room_within(3.0):              # for as long as it may wait for room at a time
+with room_within(2.0):              # for as long as it may wait for room at a time
     cluster = ClusterView()
     cluster.pass_on()               # as often as you like
 """

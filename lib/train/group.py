@@ -34,7 +34,7 @@ _SLOW_START_S = 90.0
 # How long Ray looks for room for the workers before it gives up, and how long at a time. An elastic group
 # asks for what the cluster has: there is room at once, or the cluster has changed and the group must.
 _PLACEMENT_S = 600.0
-_TRY_S, _ELASTIC_TRY_S = 60.0, 3.0
+_TRY_S, _ELASTIC_TRY_S = 60.0, 2.0
 # How often an elastic group is held against the cluster.
 _RESIZE_S = 10.0
 # What a worker says whose peer has died: the run goes on with new ones.
