@@ -17,8 +17,7 @@ import torch
 from lib.cluster import Placement
 from lib.console import say
 from lib.errors import MantaError, RunError
-from lib.runtime import ENVIRONMENT
-from lib.train.ahead import LOAD_AHEAD
+from lib.runtime import ENVIRONMENT, keep_heap
 from lib.train.elastic import ClusterView, room_within
 from lib.train.failures import is_out_of_memory, out_of_memory
 from lib.train.plan import RunPlan
@@ -107,7 +106,7 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train, signals: Signa
         failure_config=FailureConfig(
             max_failures=plan.config.run.max_failures, controller_failure_limit=int(_PLACEMENT_S / try_s)
         ),
-        worker_runtime_env={"env_vars": ENVIRONMENT | LOAD_AHEAD},
+        worker_runtime_env={"env_vars": ENVIRONMENT},
         logging_config=LoggingConfig(log_level="ERROR"),
     )
     resources = {"CPU": placement.cpus} | ({"GPU": 1.0} if placement.gpu else {})
@@ -150,6 +149,7 @@ def _work(config: dict[str, Any], *, train: Train, messages: Any, cpus: float) -
 
     if ray.get(messages.failure.remote()) is not None:
         return  # started again after a failure that would only repeat
+    keep_heap()
     context = ray.train.get_context()
     threads = max(1, int(cpus))
     torch.set_num_threads(threads)
