@@ -17,8 +17,8 @@ from lib.train.state import load_state
 # Steps between two states, and the steps before the kill: not upon a state, so that some are lost.
 STATE_EVERY = 4
 _STEPS_BEFORE = 11
-# Steps that take no time to speak of.
-RECOVERY_SIZE = 64
+# Steps that take no time to speak of, of pictures that are still cropped.
+RECOVERY_SIZE = 72
 RECOVERY_WORDS = (
     "run.num_workers=2",
     "run.trace=true",

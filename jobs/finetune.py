@@ -12,6 +12,7 @@ from lib.config.load import Answer, load, show_plan
 from lib.config.paths import input_path
 from lib.config.schema import FinetuneConfig
 from lib.console import block, run_job
+from lib.runtime import uncollected
 from lib.train.resume import check_unchanged, resume_words
 
 
@@ -25,9 +26,10 @@ def main() -> None:
     config = loaded.config
 
     # Only a real run waits for torch.
-    from lib.data.pack import pack_from
-    from lib.train.launch import launch
-    from lib.train.plan import check_settings, plan_run
+    with uncollected():
+        from lib.data.pack import pack_from
+        from lib.train.launch import launch
+        from lib.train.plan import check_settings, plan_run
 
     check_settings(config)
     if config.data.source is not None and not input_path(config.data.root).exists():

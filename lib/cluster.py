@@ -22,6 +22,7 @@ R = TypeVar("R")
 # Ray reads these when it is imported or started; what the user has set is kept.
 _QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -42,6 +43,8 @@ def connect() -> None:
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         _keep_token_private()
+        # The one node of an own Ray is never drained: no process has to look out for that.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         ray.init("local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         return
     try:

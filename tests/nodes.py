@@ -3,16 +3,20 @@
 with start_nodes(home, [1, 1, 1]) as nodes:
     job = start_job(script, words, home, **nodes.environment)
     kill_tree(nodes.node_of(worker))
+    late = nodes.add(cores=1)
+    nodes.announce_end(late, after_s=60)
 """
 
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -28,6 +32,8 @@ class Nodes:
 
     address: str
     raylets: list[int]
+    process: "subprocess.Popen[str]"
+    """That holds them, and takes orders."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -45,6 +51,22 @@ class Nodes:
         """Tell whether a node is the head, which a cluster cannot lose."""
         return raylet.pid == self.raylets[0]
 
+    def add(self, cores: int) -> psutil.Process:
+        """Start one more node; return its raylet."""
+        self.raylets.append(self._order("add", cores))
+        return psutil.Process(self.raylets[-1])
+
+    def announce_end(self, raylet: psutil.Process, after_s: float) -> None:
+        """Tell Ray that a node is about to be taken away, as a cloud does of a spot instance."""
+        assert self._order("drain", self.raylets.index(raylet.pid), after_s)
+
+    def _order(self, *words: object) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(words) + "\n")
+        self.process.stdin.flush()
+        return int(json.loads(self.process.stdout.readline()))
+
 
 @contextmanager
 def start_nodes(home: Path, cores: list[int]) -> Iterator[Nodes]:
@@ -59,7 +81,7 @@ def start_nodes(home: Path, cores: list[int]) -> Iterator[Nodes]:
     )
     assert process.stdout is not None
     try:
-        yield Nodes(**json.loads(process.stdout.readline()))
+        yield Nodes(**json.loads(process.stdout.readline()), process=process)
     finally:
         process.communicate(timeout=60)
 
@@ -67,15 +89,34 @@ def start_nodes(home: Path, cores: list[int]) -> Iterator[Nodes]:
 def main(cores: list[int]) -> None:
     """Be the process that holds the nodes, until its input ends."""
     from ray.cluster_utils import Cluster
+    from ray.core.generated import autoscaler_pb2
 
     head, *others = cores
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head, "include_dashboard": False})
     nodes = [cluster.head_node, *(cluster.add_node(num_cpus=number) for number in others)]
-    raylets = [node.all_processes["raylet"][0].process.pid for node in nodes]
-    sys.stdout.write(json.dumps({"address": cluster.address, "raylets": raylets}) + "\n")
-    sys.stdout.flush()
-    sys.stdin.read()
+    _answer({"address": cluster.address, "raylets": [_raylet(node) for node in nodes]})
+    for line in sys.stdin:
+        match json.loads(line):
+            case ["add", number]:
+                nodes.append(cluster.add_node(num_cpus=number))
+                _answer(_raylet(nodes[-1]))
+            case ["drain", index, after_s]:
+                # As a node does itself that is told to end.
+                reason = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+                deadline_ms = int((time.time() + after_s) * 1000)
+                client = cluster.head_node.get_gcs_client()
+                accepted, _ = client.drain_node(nodes[index].node_id, reason, "a test", deadline_ms)
+                _answer(accepted)
     cluster.shutdown()
+
+
+def _raylet(node: Any) -> int:
+    return node.all_processes["raylet"][0].process.pid
+
+
+def _answer(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

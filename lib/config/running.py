@@ -30,7 +30,9 @@ class RunSection(Section):
     """How often lost workers are started again, each time from the last state."""
     deterministic: bool = False
     """Same configuration, same hardware, same bits: algorithms of torch that are deterministic alone, and an
-    error where there is none. Slower on GPUs. Needs a number of workers and train.checkpoint_every_s=0."""
+    error where there is none. Slower on GPUs. Needs a number of workers and train.checkpoint_every_s=0. From
+    three workers on, state is not written when a node is about to be taken away: it would change how sums
+    are rounded after it."""
     trace: bool = False
     """Write the keys that every step used to trace/ of the run, to prove what was used and when."""
 

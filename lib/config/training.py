@@ -87,7 +87,8 @@ class TrainSection(Section):
     checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
     """Write resumable state every so many steps of an epoch, besides at its end; 0 does not."""
     checkpoint_every_s: Annotated[float, Field(ge=0)] = 300.0
-    """Write resumable state when so many seconds have passed since the last; 0 does not."""
+    """Write resumable state when so many seconds have passed since the last; 0 does not. In any case it is
+    written when the run is told to stop (SIGTERM, Ctrl-C), and when nodes are about to change."""
 
     @property
     def teachers(self) -> list[str]:

@@ -1,6 +1,6 @@
 """A group of Ray Train workers that survives lost workers, and what they say to the driver.
 
-    result = run_on_ray(plan, placement, train)
+    result = run_on_ray(plan, placement, train, signals)
 
 Workers talk to the terminal of the driver through a small actor: Ray's own forwarding prefixes every line
 and mixes in its internals.
@@ -18,8 +18,11 @@ from lib.cluster import Placement
 from lib.console import say
 from lib.errors import MantaError, RunError
 from lib.runtime import ENVIRONMENT, keep_heap
+from lib.train.elastic import ClusterView, room_within
 from lib.train.failures import is_out_of_memory, out_of_memory
 from lib.train.plan import RunPlan
+from lib.train.signals import Signals, StoppedError
+from lib.train.watch import watched
 from lib.train.world import World
 
 # Runs one worker: (plan, its place among the workers, how it says a line) -> the result.
@@ -27,19 +30,24 @@ Train = Callable[[RunPlan, World, Callable[[str], None]], dict[str, Any]]
 
 _POLL_S = 0.3
 _SLOW_START_S = 90.0
-# How often Ray may try, a minute each, to find room for the workers.
-_MAX_PLACEMENTS = 10
+# How long Ray looks for room for the workers before it gives up, and how long at a time. An elastic group
+# asks for what the cluster has: there is room at once, or the cluster has changed and the group must.
+_PLACEMENT_S = 600.0
+_TRY_S, _ELASTIC_TRY_S = 60.0, 2.0
+# How often an elastic group is held against the cluster.
+_RESIZE_S = 10.0
 # What a worker says whose peer has died: the run goes on with new ones.
 _LOST_PEER = ("gloo", "NCCL", "Connection", "Socket")
 
 
 class Messages:
-    """Lines from the workers, the result, and a failure that a restart would only repeat."""
+    """Lines from the workers, the result, a failure that a restart would repeat, and the wish to stop."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._failure: tuple[str, str] | None = None
         self._result: dict[str, Any] | None = None
+        self._is_stopped = False
 
     def say(self, line: str) -> None:
         """Keep a line for the driver."""
@@ -66,11 +74,19 @@ class Messages:
         """Return the result, if the run has finished."""
         return self._result
 
+    def stop(self) -> None:
+        """Ask the workers to write state and end."""
+        self._is_stopped = True
 
-def run_on_ray(plan: RunPlan, placement: Placement, train: Train) -> dict[str, Any]:
+    def is_stopped(self) -> bool:
+        """Tell whether they are asked to."""
+        return self._is_stopped
+
+
+def run_on_ray(plan: RunPlan, placement: Placement, train: Train, signals: Signals) -> dict[str, Any]:
     """Run `train` in every worker of a Ray Train group; return what worker 0 returned.
 
-    Raises `RunError` if the workers fail for good.
+    Raises `RunError` if the workers fail for good, and when they have stopped after a signal.
     """
     import ray
     from ray.train.torch import TorchTrainer
@@ -81,37 +97,36 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train) -> dict[str, A
     # On this node: if it were lost with another one, no worker could be started again.
     here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     messages: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Messages).remote()
+    asked = plan.config.run.num_workers
+    elastic = asked if isinstance(asked, tuple) else None
+    try_s = _ELASTIC_TRY_S if elastic else _TRY_S
     run_config: Any = RunConfig(  # Ray types the trainer with the old class of this name
         name="ray",
         storage_path=str(plan.state_folder),
         failure_config=FailureConfig(
-            max_failures=plan.config.run.max_failures, controller_failure_limit=_MAX_PLACEMENTS
+            max_failures=plan.config.run.max_failures, controller_failure_limit=int(_PLACEMENT_S / try_s)
         ),
         worker_runtime_env={"env_vars": ENVIRONMENT},
         logging_config=LoggingConfig(log_level="ERROR"),
     )
-    asked = plan.config.run.num_workers
-    elastic = asked if isinstance(asked, tuple) else None
     resources = {"CPU": placement.cpus} | ({"GPU": 1.0} if placement.gpu else {})
     trainer = TorchTrainer(
         partial(_work, train=train, messages=messages, cpus=placement.cpus),
         train_loop_config={"plan": plan, "launched_at": time.time()},
         scaling_config=ScalingConfig(
-            num_workers=elastic or placement.workers, use_gpu=placement.gpu, resources_per_worker=resources
+            num_workers=elastic or placement.workers,
+            use_gpu=placement.gpu,
+            resources_per_worker=resources,
+            elastic_resize_monitor_interval_s=_RESIZE_S,
         ),
         run_config=run_config,
     )
-    ended = threading.Event()
-    reader = threading.Thread(target=_read_lines, args=(messages, ended), daemon=True)
-    reader.start()
     crash: Exception | None = None
     try:
-        trainer.fit()
+        with room_within(try_s):
+            _fit(trainer.fit, messages, signals, ClusterView() if elastic else None)
     except TrainingFailedError as error:
         crash = error
-    finally:
-        ended.set()
-        reader.join()
     failure = ray.get(messages.failure.remote())
     if failure is not None:
         raise RunError(*failure)
@@ -138,16 +153,23 @@ def _work(config: dict[str, Any], *, train: Train, messages: Any, cpus: float) -
     context = ray.train.get_context()
     threads = max(1, int(cpus))
     torch.set_num_threads(threads)
-    world = World(
-        rank=context.get_world_rank(),
-        size=context.get_world_size(),
-        device=ray.train.torch.get_device(),
-        threads=threads,
-        launched_at=config["launched_at"],
-        is_preempted=_is_preempted,
-    )
+    plan, rank, size = config["plan"], context.get_world_rank(), context.get_world_size()
+    asked = plan.config.run.num_workers
+    wants_more = rank == 0 and isinstance(asked, tuple) and size < asked[1]
     try:
-        result = train(config["plan"], world, lambda line: messages.say.remote(line))
+        with watched(lambda: ray.get(messages.is_stopped.remote()), wants_more=wants_more) as news:
+            world = World(
+                rank=rank,
+                size=size,
+                device=ray.train.torch.get_device(),
+                threads=threads,
+                launched_at=config["launched_at"],
+                news=news,
+            )
+            result = train(plan, world, lambda line: messages.say.remote(line))
+    except StoppedError as error:
+        ray.get(messages.fail.remote(error.problem, error.hint))
+        return
     except MantaError as error:
         ray.get(messages.fail.remote(error.problem, error.hint))
         raise
@@ -159,31 +181,45 @@ def _work(config: dict[str, Any], *, train: Train, messages: Any, cpus: float) -
             hint = "the traceback is in Ray's logs: /tmp/ray/session_latest/logs"
             ray.get(messages.fail.remote(f"{type(error).__name__}: {first}", hint))
         raise
-    if world.rank == 0:
+    if rank == 0:
         ray.get(messages.finish.remote(result))
 
 
-def _is_preempted() -> bool:
-    """Ask Ray Train, together with the other workers, whether one of their nodes is being drained."""
-    import ray.train
+def _fit(fit: Callable[[], object], messages: Any, signals: Signals, cluster: ClusterView | None) -> None:
+    """Run the group to its end in a thread; meanwhile print its lines, and pass on what it should know.
 
-    ask = getattr(ray.train, "get_preemption_info", None)  # older Rays do not tell
-    return ask is not None and ask() is not None
-
-
-def _read_lines(messages: Any, ended: threading.Event) -> None:
-    """Print the workers' lines until the run has ended; say so if they are slow to start."""
+    In the main thread Ray Train would take Ctrl-C for itself.
+    """
     import ray
 
-    is_last, is_silent, warn_at = False, True, time.monotonic() + _SLOW_START_S
+    ended = threading.Event()
+    crashes: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            fit()
+        except BaseException as error:
+            crashes.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=run, name="fit", daemon=True).start()
+    is_last, is_silent, is_told, warn_at = False, True, False, time.monotonic() + _SLOW_START_S
     while not is_last:
         is_last = ended.wait(_POLL_S)
         for line in ray.get(messages.take.remote()):
             say(line)
             is_silent = False
+        if signals.first is not None and not is_told:
+            ray.get(messages.stop.remote())
+            is_told = True
+        if cluster is not None:
+            cluster.pass_on()
         if is_silent and time.monotonic() > warn_at:
             say("no worker has started yet: is the cluster busy with other work? (ray status tells)")
             warn_at = float("inf")
+    if crashes:
+        raise crashes[0]
 
 
 def _last_line(error: Exception) -> str:

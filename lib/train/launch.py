@@ -22,6 +22,7 @@ from lib.train.loop import Trainer
 from lib.train.plan import RunPlan
 from lib.train.resume import CONFIG, claim
 from lib.train.shared import check_shared
+from lib.train.signals import heeded_signals
 from lib.train.world import World
 
 
@@ -36,9 +37,9 @@ def launch(plan: RunPlan) -> dict[str, Any]:
         return result
     run = plan.config.run
     if run.num_workers == 0:
-        world = World(device=torch.device(local_device(run.use_gpu)))
-        with _begin(plan):
-            return train(plan, world, say)
+        device = torch.device(local_device(run.use_gpu))
+        with _begin(plan), heeded_signals() as signals:
+            return train(plan, World(device=device, news=signals.news), say)
     connect()
     elastic = run.num_workers if isinstance(run.num_workers, tuple) else None
     placement = place("auto" if isinstance(run.num_workers, tuple) else run.num_workers, run.use_gpu)
@@ -49,7 +50,8 @@ def launch(plan: RunPlan) -> dict[str, Any]:
         cores = f"{placement.cpus:g} core{'s' * (placement.cpus != 1)} each"
         told = f"{elastic[0]} to {elastic[1]}" if elastic else f"{placement.workers}"
         say(f"starting {told} worker{'s' * (told != '1')}, {cores}")
-        return run_on_ray(plan, placement, train)
+        with heeded_signals() as signals:
+            return run_on_ray(plan, placement, train, signals)
 
 
 @contextmanager

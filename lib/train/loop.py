@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 import torch
 from torch import nn
@@ -29,13 +30,14 @@ from lib.predict.evaluate import evaluate
 from lib.train.compiled import compiled
 from lib.train.failures import check_loss
 from lib.train.inputs import Inputs
-from lib.train.notice import Notice
+from lib.train.notice import Notice, Order
 from lib.train.optim import build_optimizer, set_learning_rate
 from lib.train.plan import RunPlan
 from lib.train.progress import Progress, duration
 from lib.train.recompute import recompute_blocks
 from lib.train.schedules import learning_rate, rate_curve
 from lib.train.sheet import write_sheet
+from lib.train.signals import StoppedError
 from lib.train.stages import steps_before
 from lib.train.state import RunState, load_state
 from lib.train.step import step_settings, train_step
@@ -47,8 +49,6 @@ Say = Callable[[str], None]
 
 # The same at any number of workers, so that the result is too.
 EVALUATION_BATCH = 64
-# Workers agree on whether it is time to save every so many steps.
-_ASK_TIME_STEPS = 10
 
 
 class Trainer:
@@ -88,9 +88,10 @@ class Trainer:
             self.network = compiled(self.network)
         self.writer = StateWriter(plan.state_folder)
         self.tracker = open_tracker(plan, world, say)
-        self.notice = Notice(world, self.say)
+        # State between two steps changes how three or more workers round, see `_epoch`.
+        is_heeded = not (config.run.deterministic and world.size > 2)
+        self.notice = Notice(world, self.say, config.train.checkpoint_every_s, is_heeded=is_heeded)
         self._epoch_images = 0
-        self._saved_at = time.monotonic()
         if self.state.epoch == self.state.step == 0:
             self.say(built.note)
 
@@ -106,6 +107,8 @@ class Trainer:
             train_s = time.monotonic() - started
             val = summarise(self.outcomes("val"), len(self.plan.dataset.classes)) if has_val else None
             self._finish_epoch(train_metrics, val, train_s, time.monotonic() - started)
+            if self.notice.after_epoch() is Order.STOP and not self._is_over():
+                self._stop()
         if self.state.epoch < self.config.train.epochs:
             self.say(f"stopped early: epoch {self.state.best_epoch} was the best")
 
@@ -158,8 +161,13 @@ class Trainer:
             if progress.is_due():
                 check_loss(float(loss), state.epoch, self.config)
                 progress.line(state.epoch, state.step - 1, float(loss) / len(batch.ids))
-            if state.step < order.num_steps and self._is_time_to_save(state.step):
+            told = self.notice.after_step()
+            every = train.checkpoint_every_steps
+            is_due = told is Order.SAVE or (every > 0 and state.step % every == 0)
+            if told is Order.STOP or (is_due and state.step < order.num_steps):
                 self._save(sums)
+                if told is Order.STOP:
+                    self._stop()
                 # A run that starts from this state builds its reducer anew: so does this one, because the
                 # layout of the buckets decides how three or more workers round.
                 model = self.world.wrap(self.network)
@@ -207,14 +215,10 @@ class Trainer:
         rate = learning_rate(self.config.optim, epochs, epoch + share, losses)
         return rate * self.plan.stage(epoch).lr_factor
 
-    def _is_time_to_save(self, step: int) -> bool:
-        """Tell, on all workers alike, whether state is due after this step of an epoch."""
-        train = self.config.train
-        if train.checkpoint_every_steps and step % train.checkpoint_every_steps == 0:
-            return True
-        if not train.checkpoint_every_s or step % _ASK_TIME_STEPS:
-            return False
-        return self.notice.is_due(time.monotonic() - self._saved_at, train.checkpoint_every_s)
+    def _stop(self) -> NoReturn:
+        """End the run where it is, once its state is on the disk."""
+        self.writer.wait()
+        raise StoppedError(self.plan.folder.name, self.state.epoch, self.state.step)
 
     def _finish_epoch(
         self, train: dict[str, float], val: dict[str, float] | None, train_s: float, epoch_s: float
@@ -264,7 +268,7 @@ class Trainer:
             state.ema = {} if self.ema is None else self.ema.state_dict()
             state.dataset_digest = self.plan.dataset.manifest.digest
             self.writer.save(state)
-        self._saved_at = time.monotonic()
+        self.notice.saved()
 
     def _restore(self) -> RunState:
         state = load_state(self.plan.state_folder)

@@ -1,43 +1,80 @@
-"""State in time when a node is about to be taken away, such as a spot instance.
+"""What a run is told while it trains, and what its workers then do together: go on, write state, or stop.
 
-    notice = Notice(world, say)
-    notice.is_due(since_saved_s=12.0, every_s=300.0)
+    notice = Notice(world, say, every_s=300.0)
+    notice.after_step()             # Order.GO_ON, Order.SAVE or Order.STOP, the same on all workers
 
-Workers ask Ray Train whether one of their nodes is being drained; from then on state is written every few
-seconds, so that little is done again when the node has gone. Asking is a meeting of all workers, so worker 0
-decides by its clock when it is time, as it does for state.
+Worker 0 decides, by its clock and by what it hears: that a node is about to be taken away, such as a spot
+instance, that a new one will make Ray start the workers again, or that somebody wants the run to stop. Its
+word travels beside the next step, so asking after every step costs nothing; it is followed one step later.
 """
 
 import time
 from collections.abc import Callable
+from enum import IntEnum
 
-from lib.train.world import World
+from lib.train.world import News, World
 
-# How often Ray is asked, and how often state is written after a notice.
-_ASK_S = 2.0
+# How often state is written while the workers may be lost at any time.
 _HURRY_S = 5.0
+_TOLD = {
+    News.LEAVING: "a node is about to be taken away: writing state every few seconds",
+    News.JOINING: "the cluster has grown: writing state, for the workers will be started again",
+}
+
+
+class Order(IntEnum):
+    """What all workers do after a step."""
+
+    GO_ON = 0
+    SAVE = 1
+    STOP = 2
+    """Write state, and end."""
 
 
 class Notice:
-    """What is known about the end of a node."""
+    """Decides on worker 0, and carries the decision to all.
 
-    def __init__(self, world: World, say: Callable[[str], None]) -> None:
-        self._world, self._say = world, say
-        self._asked_at = time.monotonic()
-        self._is_given = False
+    `every_s` is the usual interval between states, 0 for none. Without `is_heeded` nodes may come and go
+    unheard, for the sake of equal runs; a wish to stop is always followed.
+    """
 
-    def is_due(self, since_saved_s: float, every_s: float) -> bool:
-        """Tell, on all workers alike, whether state is to be written now; all workers must call it.
+    def __init__(
+        self, world: World, say: Callable[[str], None], every_s: float, *, is_heeded: bool = True
+    ) -> None:
+        self._world, self._say, self._every_s, self._is_heeded = world, say, every_s, is_heeded
+        self._heard = News.NOTHING
+        self._arriving: Callable[[], int] = lambda: Order.GO_ON
+        self._saved_at = time.monotonic()
 
-        `since_saved_s` is the time since the last state, of which that of worker 0 counts; `every_s` is the
-        usual interval.
-        """
-        is_time_to_ask = time.monotonic() - self._asked_at >= _ASK_S
-        asks, since_saved_s = self._world.from_first((is_time_to_ask, since_saved_s))
-        if asks and not self._is_given:
-            self._asked_at = time.monotonic()
-            self._is_given = self._world.is_preempted()
-            if self._is_given:
-                self._say("a node is about to be taken away: writing state every few seconds")
-                return True
-        return since_saved_s >= (min(_HURRY_S, every_s) if self._is_given else every_s)
+    def after_step(self) -> Order:
+        """Return what is to be done now; every worker calls it after every step."""
+        order = Order(self._arriving())
+        if order is Order.SAVE:
+            self.saved()
+        self._arriving = self._world.send(self._decide())
+        return order
+
+    def after_epoch(self) -> Order:
+        """Return the same when measuring may have taken long, and state has just been written: no `SAVE`."""
+        self._arriving()
+        self._arriving = lambda: Order.GO_ON
+        self.saved()
+        return Order(self._world.send(self._decide())())
+
+    def saved(self) -> None:
+        """Note that state is written now."""
+        self._saved_at = time.monotonic()
+
+    def _decide(self) -> Order:
+        """Return the order of worker 0; what others return is not sent."""
+        news = self._world.news()
+        if news is News.STOP:
+            return Order.STOP
+        if not self._is_heeded:
+            news = News.NOTHING
+        is_new, self._heard = news not in (self._heard, News.NOTHING), news
+        if is_new:
+            self._say(_TOLD[news])
+            return Order.SAVE
+        every_s = min(_HURRY_S, self._every_s or _HURRY_S) if news else self._every_s
+        return Order.SAVE if every_s and time.monotonic() - self._saved_at >= every_s else Order.GO_ON

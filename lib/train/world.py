@@ -8,6 +8,8 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +18,18 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
+
+
+class News(IntEnum):
+    """What a run can hear from outside."""
+
+    NOTHING = 0
+    LEAVING = 1
+    """A node of the workers is about to be taken away."""
+    JOINING = 2
+    """A new node will make Ray start the workers again, more of them."""
+    STOP = 3
+    """Somebody wants the run to stop."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +42,8 @@ class World:
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     launched_at: float = field(default_factory=time.time)
     """When the run was started, in seconds since 1970."""
-    is_preempted: Callable[[], bool] = lambda: False
-    """Tells whether a node of the workers is about to be taken away; called by all of them at once."""
+    news: Callable[[], News] = lambda: News.NOTHING
+    """Tells at once what was heard last; that of worker 0 counts."""
 
     def sum(self, values: Tensor) -> Tensor:
         """Add a tensor up over the workers."""
@@ -45,6 +59,32 @@ class World:
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
+
+    def send(self, number: int) -> Callable[[], int]:
+        """Begin to send a number of worker 0 to all; return what waits for it.
+
+        It travels over gloo beside a step, so no step waits, on GPUs neither.
+        """
+        if self.size == 1:
+            return lambda: number
+        sent = torch.tensor([number])
+        work = dist.broadcast(sent, src=0, group=self._beside, async_op=True)
+        assert work is not None
+
+        def wait() -> int:
+            work.wait()
+            return int(sent)
+
+        return wait
+
+    @cached_property
+    def _beside(self) -> dist.ProcessGroup | None:
+        """The workers once more, where they exchange gradients by other means than gloo."""
+        if self.device.type == "cpu":
+            return None
+        group = dist.new_group(backend="gloo")
+        assert isinstance(group, dist.ProcessGroup)
+        return group
 
     def from_first(self, value: T) -> T:
         """Return the value that worker 0 gave."""

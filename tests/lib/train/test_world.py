@@ -33,6 +33,9 @@ def collectives(rank: int, size: int, file: str) -> None:
     gathered = Outcomes.concat(world.gather(outcomes(rank)))
     assert gathered.ids.tolist() == [*range(size), *range(10, 10 + size)]
     assert world.from_first(rank + 7) == 7
+    arriving = world.send(rank + 5)
+    assert world.sum(torch.tensor(1)).item() == size  # other work goes on beside it
+    assert arriving() == 5
     model = torch.nn.BatchNorm1d(2)
     model.running_mean.fill_(float(rank))
     world.agree_on_buffers(model)
