@@ -129,6 +129,8 @@ def check_workers(run: "RunSection", train: "TrainSection") -> None:
     """Raise `ValueError` for what the workers cannot do, or what makes equal runs differ."""
     if train.sync_batchnorm and run.most_workers in (0, 1):
         raise ValueError(f"train.sync_batchnorm has no effect with run.num_workers={run.most_workers}")
+    if train.shard != "none" and run.most_workers in (0, 1):
+        raise ValueError(f"train.shard={train.shard} has no effect with run.num_workers={run.most_workers}")
     if not run.deterministic:
         return
     if not isinstance(run.num_workers, int):
@@ -163,6 +165,16 @@ def check_optimisation(config: "FinetuneConfig") -> None:
         raise ValueError(
             "train.compile=true chooses itself what to keep and what to compute again; leave out "
             "train.checkpoint_activations"
+        )
+    if train.shard != "none" and train.sync_batchnorm:
+        raise ValueError(
+            f"train.shard={train.shard} does not go with train.sync_batchnorm: they have not been tried "
+            "together; leave one out"
+        )
+    if train.shard != "none" and optim.name == "muon":
+        raise ValueError(
+            f"optim.name=muon works on whole matrices, and train.shard={train.shard} leaves each worker some "
+            "rows; set optim.name=adamw"
         )
     if optim.name in ("adam", "adamw") and _is_set(optim, "momentum"):
         raise ValueError(f"optim.momentum has no effect with optim.name={optim.name}")

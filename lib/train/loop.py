@@ -36,6 +36,7 @@ from lib.train.plan import RunPlan
 from lib.train.progress import Progress, duration
 from lib.train.recompute import recompute_blocks
 from lib.train.schedules import learning_rate, rate_curve
+from lib.train.sharding import gathered, level, scattered, scattered_optimizer, shard_blocks
 from lib.train.sheet import write_sheet
 from lib.train.stages import steps_before
 from lib.train.state import RunState, load_state
@@ -69,16 +70,22 @@ class Trainer:
         )
         layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
         self.layout = layout
-        self.model: nn.Module = built.model.to(world.device).to(memory_format=layout)
+        # One worker alone, as an elastic run may come to be, has nobody to share with.
+        self._is_sharded = config.train.shard == "full" and world.size > 1
+        self.model: nn.Module = built.model
+        if not self._is_sharded:
+            self.model = self.model.to(world.device).to(memory_format=layout)
         if config.train.sync_batchnorm:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
-        self.optimizer = build_optimizer(self.model, config.optim)
-        self.scaler = GradScaler(world.device.type, enabled=config.train.precision == "fp16")
         self.ema = Ema(self.model, config.train.ema_decay) if config.train.ema_decay is not None else None
         # What is evaluated and exported.
         self.measured = self.model if self.ema is None else self.ema.model
         if config.train.checkpoint_activations:
             recompute_blocks(self.model)
+        if self._is_sharded:
+            shard_blocks([self.model] if self.ema is None else [self.model, self.ema.model], world)
+        self.optimizer = build_optimizer(self.model, config.optim)
+        self.scaler = GradScaler(world.device.type, enabled=config.train.precision == "fp16")
         # What a step runs, on the parameters of the model.
         self.network = compiled(self.model) if config.train.compile else self.model
         self.inputs = Inputs(plan, world, say)
@@ -111,6 +118,7 @@ class Trainer:
         """Evaluate the model on a split, every sample once; all workers get the whole table."""
         self.world.agree_on_buffers(self.measured)
         self.measured.eval()
+        batch_size = min(self.config.train.batch_size, EVALUATION_BATCH)
         with self.inputs.measuring(split) as (loader, num_samples):
             part = evaluate(
                 self.measured,
@@ -118,11 +126,13 @@ class Trainer:
                 self.plan.preprocess,
                 num_classes=len(self.plan.dataset.classes),
                 num_samples=num_samples,
-                batch_size=min(self.config.train.batch_size, EVALUATION_BATCH),
+                batch_size=batch_size,
                 rank=self.world.rank,
                 world_size=self.world.size,
                 device=self.world.device,
             )
+        if self._is_sharded:
+            level(self.measured, self.plan.preprocess, num_samples, batch_size, self.world)
         return Outcomes.concat(self.world.gather(part))
 
     def _epoch(self, progress: Progress) -> dict[str, float]:
@@ -231,8 +241,9 @@ class Trainer:
         state.history.append(record)
         if _is_best(state.history):
             state.best_epoch = state.epoch
+            best = gathered(self.measured.state_dict())
             if self.world.rank == 0:
-                self.writer.save_best(state.epoch, self.measured.state_dict())
+                self.writer.save_best(state.epoch, best)
         self._save(None)
         if self.world.rank == 0:
             lines = "".join(json.dumps(epoch) + "\n" for epoch in state.history)
@@ -253,11 +264,11 @@ class Trainer:
             self.world.agree_on_buffers(self.ema.model)
         if sums is not None:
             state.sums = self.world.sum(sums.clone()).tolist()
+        model, optimizer = gathered(self.model.state_dict()), gathered(self.optimizer.state_dict())
+        ema = {} if self.ema is None else gathered(self.ema.state_dict())
         if self.world.rank == 0:
-            state.model = self.model.state_dict()
-            state.optimizer = self.optimizer.state_dict()
+            state.model, state.optimizer, state.ema = model, optimizer, ema
             state.scaler = self.scaler.state_dict()
-            state.ema = {} if self.ema is None else self.ema.state_dict()
             state.dataset_digest = self.plan.dataset.manifest.digest
             self.writer.save(state)
         self._saved_at = time.monotonic()
@@ -270,11 +281,11 @@ class Trainer:
         if state.dataset_digest != dataset.manifest.digest:
             problem = f"the run {self.plan.folder.name} was trained on another dataset than {dataset.where}"
             raise RunError(problem, "give the dataset it began with, or start a new run")
-        self.model.load_state_dict(state.model)
-        self.optimizer.load_state_dict(state.optimizer)
+        self.model.load_state_dict(scattered(state.model, self.model))
+        self.optimizer.load_state_dict(scattered_optimizer(state.optimizer, self.optimizer))
         self.scaler.load_state_dict(state.scaler)
         if self.ema is not None:
-            self.ema.load_state_dict(state.ema)
+            self.ema.load_state_dict(state.ema | {"model": scattered(state.ema["model"], self.ema.model)})
         state.model, state.optimizer, state.ema = {}, {}, {}
         self.say(f"going on from epoch {state.epoch + 1}, step {state.step}")
         return state

@@ -46,6 +46,7 @@ _MAY_CHANGE = (
     "train.compile",
     "train.early_stop_patience",
     "train.epochs",
+    "train.shard",
 )
 
 
