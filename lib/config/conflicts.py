@@ -171,6 +171,11 @@ def check_optimisation(config: "FinetuneConfig") -> None:
             f"train.shard={train.shard} does not go with train.sync_batchnorm: they have not been tried "
             "together; leave one out"
         )
+    if train.shard != "none" and train.compile:
+        raise ValueError(
+            f"train.shard={train.shard} does not go with train.compile: torch would compile each block for "
+            "itself, and that is not tested; leave one out"
+        )
     if train.shard != "none" and optim.name == "muon":
         raise ValueError(
             f"optim.name=muon works on whole matrices, and train.shard={train.shard} leaves each worker some "

@@ -37,6 +37,7 @@ def shard_blocks(models: Sequence[nn.Module], world: World) -> None:
     for model in models:
         units = [model.get_submodule(path) for path in shard_paths(model)]
         for unit in [*units, model]:
+            unit.register_forward_hook(_own_storage)
             # The last one too: weights that stay gathered would hide what a step has changed.
             fully_shard(unit, mesh=mesh, reshard_after_forward=True)
 
@@ -100,6 +101,16 @@ def scattered_optimizer(whole: dict[str, Any], optimizer: Optimizer) -> dict[str
         for number, values in whole["state"].items()
     }
     return whole | {"state": state}
+
+
+def _own_storage(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+    """Copy an output that is a view, such as that of ConvNeXt's stem.
+
+    Torch gathers the weights again when the gradient of the output arrives, which it would miss if the next
+    layer changed a view in place.
+    """
+    is_view = isinstance(output, Tensor) and output.requires_grad and output._base is not None
+    return output.clone() if is_view else output
 
 
 def _like(value: Any, shard: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
@@ -57,9 +57,9 @@ class World:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Wrap a model so that gradients are averaged over the workers; a sharded one does so itself."""
-        parameters = list(model.parameters())
-        is_sharded = any(isinstance(p, DTensor) for p in parameters)
-        if self.size == 1 or is_sharded or not any(p.requires_grad for p in parameters):
+        if self.size == 1 or isinstance(model, FSDPModule):
+            return model
+        if not any(p.requires_grad for p in model.parameters()):
             return model
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)

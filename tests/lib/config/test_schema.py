@@ -70,6 +70,7 @@ def test_freeze_strategies_are_those_of_the_models() -> None:
         ({"train": {"sync_batchnorm": True}, "run": {"num_workers": 0}}, "no effect with run.num_workers=0"),
         ({"train": {"shard": "full"}, "run": {"num_workers": 1}}, "no effect with run.num_workers=1"),
         ({"train": {"shard": "full", "sync_batchnorm": True}}, "does not go with train.sync_batchnorm"),
+        ({"train": {"shard": "full", "compile": True}}, "does not go with train.compile"),
         ({"train": {"shard": "full"}, "optim": {"name": "muon"}}, "leaves each worker some rows"),
         ({"run": {"deterministic": True}}, "needs a number"),
         ({"run": {"deterministic": True, "num_workers": [1, 2]}}, "needs a number"),

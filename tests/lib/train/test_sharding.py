@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.distributed.tensor import DTensor
+from torch.optim import SGD
 
 from lib.bundle import read_bundle
 from lib.config.optimisation import OptimSection
@@ -115,6 +116,22 @@ def steps(
     return {**gathered(model.state_dict()), **moments}
 
 
+def overflow(world: World) -> None:
+    """Leave out a step if a gradient is infinite in the rows of one worker alone."""
+    model = network()
+    shard_blocks([model], world)
+    optimizer, scaler = SGD(model.parameters(), lr=0.5), GradScaler("cpu", init_scale=4.0)
+    before = gathered(model.state_dict())
+    torch.autograd.backward(scaler.scale(model(torch.randn(2, 1, 8, 8)).sum()))
+    if world.rank == 1:
+        model.get_parameter("5.weight").grad.to_local().fill_(torch.inf)
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() == 2.0
+    after = gathered(model.state_dict())
+    assert world.rank > 0 or all(torch.equal(after[name], value) for name, value in before.items())
+
+
 def check(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert list(found) == list(expected)
     for name, value in found.items():
@@ -132,6 +149,7 @@ def work(rank: int, size: int, folder: str, begun: RunPlan, plans: list[RunPlan]
         for name in WITH_DDP:
             check(found[name], expected[name])
         torch.save({name: found[name] for name in ALONE}, f"{folder}/found.pt")
+    overflow(world)
     straight, sharded, killed = plans
     train(straight, world)
     trainer = train(sharded, world)
