@@ -129,6 +129,8 @@ def check_workers(run: "RunSection", train: "TrainSection") -> None:
     """Raise `ValueError` for what the workers cannot do, or what makes equal runs differ."""
     if train.sync_batchnorm and run.most_workers in (0, 1):
         raise ValueError(f"train.sync_batchnorm has no effect with run.num_workers={run.most_workers}")
+    if train.shard != "none" and run.most_workers in (0, 1):
+        raise ValueError(f"train.shard={train.shard} has no effect with run.num_workers={run.most_workers}")
     if not run.deterministic:
         return
     if not isinstance(run.num_workers, int):
@@ -164,6 +166,21 @@ def check_optimisation(config: "FinetuneConfig") -> None:
             "train.compile=true chooses itself what to keep and what to compute again; leave out "
             "train.checkpoint_activations"
         )
+    if train.shard != "none" and train.sync_batchnorm:
+        raise ValueError(
+            f"train.shard={train.shard} does not go with train.sync_batchnorm: they have not been tried "
+            "together; leave one out"
+        )
+    if train.shard != "none" and train.compile:
+        raise ValueError(
+            f"train.shard={train.shard} does not go with train.compile: torch would compile each block for "
+            "itself, and that is not tested; leave one out"
+        )
+    if train.shard != "none" and optim.name == "muon":
+        raise ValueError(
+            f"optim.name=muon works on whole matrices, and train.shard={train.shard} leaves each worker some "
+            "rows; set optim.name=adamw"
+        )
     if optim.name in ("adam", "adamw") and _is_set(optim, "momentum"):
         raise ValueError(f"optim.momentum has no effect with optim.name={optim.name}")
 
@@ -191,5 +208,9 @@ def check_feature_views(train: "TrainSection", augment: "AugmentSection") -> Non
     }
     for problem in (text for text, is_so in others.items() if is_so):
         raise ValueError(f"{views} keeps features of pictures, and {problem}; leave one out")
+    if train.shard != "none":
+        raise ValueError(
+            f"{views} needs the frozen part at one place, and train.shard={train.shard} shares it out"
+        )
     if augment.policy == "none" and train.feature_views != 1:
         raise ValueError(f"{views} would be the same picture each time with augment.policy=none")

@@ -8,6 +8,7 @@ from lib.config.section import Auto, Count, Fraction, Section, Weight
 
 Freeze = Literal["none", "early", "most", "head", "gradual"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Shard = Literal["none", "full"]
 Loss = Literal["cross_entropy", "focal"]
 
 
@@ -74,6 +75,10 @@ class TrainSection(Section):
     0.999; less in the first steps); none takes the weights as they are."""
     early_stop_patience: Count | None = None
     """Stop after so many epochs without a better validation; none takes all epochs."""
+    shard: Shard = "none"
+    """full: workers share out weights, gradients and the state of the optimizer (FSDP2, ZeRO stage 3), for
+    networks that do not fit: less memory with each worker, and each block is gathered when it is computed.
+    Tested with gloo on CPUs; it has not been run on GPUs."""
     sync_batchnorm: bool = False
     """Take the statistics of batch normalisation over the images of all workers; on GPUs only."""
     channels_last: bool = True

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -51,4 +52,6 @@ class Ema:
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:
-    return [*model.parameters(), *model.buffers()]
+    """Parameters and buffers; of what is sharded over workers, the part of this one."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return [value.to_local() if isinstance(value, DTensor) else value for value in tensors]

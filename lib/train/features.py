@@ -107,6 +107,8 @@ def _check_pictures(config: FinetuneConfig) -> None:
         raise UserError(f"augment.mix={augment.mix} blends other pictures in every epoch")
     if train.teachers:
         raise UserError("train.teacher looks at the pictures themselves")
+    if train.shard != "none":
+        raise UserError(f"train.shard={train.shard} shares out the network as a whole")
     if train.resize:
         raise UserError("train.resize shows pictures at other sizes")
     if augment.policy != "none" and train.feature_views == "auto":

@@ -9,19 +9,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import nn
 
 from lib.bundle import BundleContent, Golden, write_bundle
 from lib.config.yaml_write import to_yaml
 from lib.errors import UserError
 from lib.files import write_text
 from lib.images.preprocess import prepare
+from lib.images.spec import PreprocessSpec
 from lib.metrics import Outcomes, per_class, summarise
+from lib.models.build import build_model
 from lib.predict.predictor import probabilities_of
 from lib.report.card import model_card
 from lib.report.html import write_report
 from lib.report.run import build_report
 from lib.train.loop import Trainer
+from lib.train.sharding import scattered
 from lib.train.sheet import read_sheet
 from lib.train.state import load_best
 
@@ -33,7 +36,8 @@ def finish(trainer: Trainer) -> dict[str, Any]:
     plan = trainer.plan
     best = trainer.state.best_epoch
     trainer.world.wait()  # worker 0 may still be writing the weights
-    trainer.measured.load_state_dict(load_best(plan.state_folder, best))
+    weights = load_best(plan.state_folder, best)
+    trainer.measured.load_state_dict(scattered(weights, trainer.measured))
     splits = [name for name in plan.dataset.manifest.splits if name != "train"] or ["train"]
     outcomes = {split: trainer.outcomes(split) for split in splits}
     trainer.inputs.share_bad()
@@ -47,7 +51,7 @@ def finish(trainer: Trainer) -> dict[str, Any]:
         "bad_samples": len(trainer.inputs.quarantine),
     }
     if trainer.world.rank == 0:
-        _write(trainer, outcomes, metrics, result)
+        _write(trainer, weights, outcomes, metrics, result)
     trainer.world.wait()
     return result
 
@@ -66,6 +70,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 def _write(
     trainer: Trainer,
+    weights: dict[str, Any],
     outcomes: dict[str, Outcomes],
     metrics: dict[str, dict[str, float]],
     result: dict[str, Any],
@@ -74,7 +79,10 @@ def _write(
     shown = list(outcomes)[-1]
     classes = plan.dataset.classes
     samples = plan.dataset.samples(shown)
-    parameters = sum(p.numel() for p in trainer.measured.parameters())
+    # The golden answer is that of the plain fp32 network on a CPU: what every replica must reproduce.
+    model = build_model(config.model.name, **plan.arch_kwargs)
+    model.load_state_dict(weights)
+    model.eval()
     report = build_report(
         plan.folder.name,
         classes,
@@ -83,7 +91,7 @@ def _write(
         samples,
         summary={
             "model": config.model.name,
-            "parameters": f"{parameters:,}",
+            "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
             "weights": config.model.weights,
             "dataset": plan.dataset.where,
             "training images": f"{plan.dataset.manifest.splits['train'].num_samples:,}",
@@ -111,8 +119,6 @@ def _write(
         },
         rows=per_class(outcomes[shown], classes),
     )
-    # The golden answer is that of the plain fp32 network on a CPU: what every replica must reproduce.
-    model = trainer.measured.to(torch.device("cpu"), torch.float32).eval()
     content = BundleContent(
         model=model,
         arch=config.model.name,
@@ -121,7 +127,7 @@ def _write(
         preprocess=plan.preprocess,
         metrics=metrics,
         dataset={"digest": plan.dataset.manifest.digest, "source": plan.dataset.manifest.source},
-        golden=_golden(trainer, samples.read(int(outcomes[shown].ids[0]))),
+        golden=_golden(model, plan.preprocess, samples.read(int(outcomes[shown].ids[0]))),
         config_yaml=to_yaml(config),
         card=card,
         write_report=lambda folder: write_report(folder, report),
@@ -134,6 +140,5 @@ def _write(
     samples.close()
 
 
-def _golden(trainer: Trainer, data: bytes) -> Golden:
-    spec = trainer.plan.preprocess
-    return Golden(data, probabilities_of(trainer.measured, prepare(data, spec)[None], spec, 1.0)[0])
+def _golden(model: nn.Module, spec: PreprocessSpec, data: bytes) -> Golden:
+    return Golden(data, probabilities_of(model, prepare(data, spec)[None], spec, 1.0)[0])

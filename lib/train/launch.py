@@ -45,6 +45,7 @@ def launch(plan: RunPlan) -> dict[str, Any]:
     placement = place("auto" if isinstance(run.num_workers, tuple) else run.num_workers, run.use_gpu)
     _check_shares(plan, elastic[1] if elastic else placement.workers)
     _check_sync(plan, placement)
+    _check_shard(plan, placement)
     with _begin(plan):
         check_shared(plan)
         cores = f"{placement.cpus:g} core{'s' * (placement.cpus != 1)} each"
@@ -78,6 +79,13 @@ def _check_sync(plan: RunPlan, placement: Placement) -> None:
         raise UserError("train.sync_batchnorm needs GPUs: torch has no SyncBatchNorm for CPUs", hint)
     if plan.config.train.sync_batchnorm and placement.workers == 1 and plan.config.run.most_workers is None:
         raise UserError("train.sync_batchnorm has no effect with one worker", "leave it out")
+
+
+def _check_shard(plan: RunPlan, placement: Placement) -> None:
+    """Refuse to share out a network among one."""
+    shard = plan.config.train.shard
+    if shard != "none" and placement.workers == 1 and plan.config.run.most_workers is None:
+        raise UserError(f"train.shard={shard} has no effect with one worker", "leave it out")
 
 
 def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[str, Any]:

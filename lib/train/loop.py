@@ -8,7 +8,6 @@ and the learning rate. So a run that starts again from `state/` takes the very s
 """
 
 import json
-import math
 import time
 from collections.abc import Callable
 from typing import NoReturn
@@ -36,10 +35,11 @@ from lib.train.plan import RunPlan
 from lib.train.progress import Progress, duration
 from lib.train.recompute import recompute_blocks
 from lib.train.schedules import learning_rate, rate_curve
+from lib.train.sharding import gathered, level, scattered, scattered_optimizer, shard_blocks
 from lib.train.sheet import write_sheet
 from lib.train.signals import StoppedError
 from lib.train.stages import steps_before
-from lib.train.state import RunState, load_state
+from lib.train.state import RunState, is_best, load_state
 from lib.train.step import step_settings, train_step
 from lib.train.tracking import open_tracker
 from lib.train.world import World
@@ -68,16 +68,22 @@ class Trainer:
         )
         layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
         self.layout = layout
-        self.model: nn.Module = built.model.to(world.device).to(memory_format=layout)
+        # One worker alone, as an elastic run may come to be, has nobody to share with.
+        self._is_sharded = config.train.shard == "full" and world.size > 1
+        self.model: nn.Module = built.model
+        if not self._is_sharded:
+            self.model = self.model.to(world.device).to(memory_format=layout)
         if config.train.sync_batchnorm:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
-        self.optimizer = build_optimizer(self.model, config.optim)
-        self.scaler = GradScaler(world.device.type, enabled=config.train.precision == "fp16")
         self.ema = Ema(self.model, config.train.ema_decay) if config.train.ema_decay is not None else None
         # What is evaluated and exported.
         self.measured = self.model if self.ema is None else self.ema.model
         if config.train.checkpoint_activations:
             recompute_blocks(self.model)
+        if self._is_sharded:
+            shard_blocks([self.model] if self.ema is None else [self.model, self.ema.model], world)
+        self.optimizer = build_optimizer(self.model, config.optim)
+        self.scaler = GradScaler(world.device.type, enabled=config.train.precision == "fp16")
         self.inputs = Inputs(plan, world, say)
         self.settings = step_settings(plan, world, self.inputs.labels)
         self.state = self._restore()
@@ -116,6 +122,7 @@ class Trainer:
         """Evaluate the model on a split, every sample once; all workers get the whole table."""
         self.world.agree_on_buffers(self.measured)
         self.measured.eval()
+        batch_size = min(self.config.train.batch_size, EVALUATION_BATCH)
         with self.inputs.measuring(split) as (loader, num_samples, spec):
             part = evaluate(
                 self.inputs.learning_part(self.measured),
@@ -123,11 +130,13 @@ class Trainer:
                 spec,
                 num_classes=len(self.plan.dataset.classes),
                 num_samples=num_samples,
-                batch_size=min(self.config.train.batch_size, EVALUATION_BATCH),
+                batch_size=batch_size,
                 rank=self.world.rank,
                 world_size=self.world.size,
                 device=self.world.device,
             )
+        if self._is_sharded:
+            level(self.measured, self.plan.preprocess, num_samples, batch_size, self.world)
         return Outcomes.concat(self.world.gather(part))
 
     def _epoch(self, progress: Progress) -> dict[str, float]:
@@ -237,10 +246,11 @@ class Trainer:
         if val is not None:
             record["val"] = val
         state.history.append(record)
-        if _is_best(state.history):
+        if is_best(state.history):
             state.best_epoch = state.epoch
+            best = gathered(self.measured.state_dict())
             if self.world.rank == 0:
-                self.writer.save_best(state.epoch, self.measured.state_dict())
+                self.writer.save_best(state.epoch, best)
         self._save(None)
         if self.world.rank == 0:
             lines = "".join(json.dumps(epoch) + "\n" for epoch in state.history)
@@ -261,11 +271,11 @@ class Trainer:
             self.world.agree_on_buffers(self.ema.model)
         if sums is not None:
             state.sums = self.world.sum(sums.clone()).tolist()
+        model, optimizer = gathered(self.model.state_dict()), gathered(self.optimizer.state_dict())
+        ema = {} if self.ema is None else gathered(self.ema.state_dict())
         if self.world.rank == 0:
-            state.model = self.model.state_dict()
-            state.optimizer = self.optimizer.state_dict()
+            state.model, state.optimizer, state.ema = model, optimizer, ema
             state.scaler = self.scaler.state_dict()
-            state.ema = {} if self.ema is None else self.ema.state_dict()
             state.dataset_digest = self.plan.dataset.manifest.digest
             self.writer.save(state)
         self.notice.saved()
@@ -278,17 +288,11 @@ class Trainer:
         if state.dataset_digest != dataset.manifest.digest:
             problem = f"the run {self.plan.folder.name} was trained on another dataset than {dataset.where}"
             raise RunError(problem, "give the dataset it began with, or start a new run")
-        self.model.load_state_dict(state.model)
-        self.optimizer.load_state_dict(state.optimizer)
+        self.model.load_state_dict(scattered(state.model, self.model))
+        self.optimizer.load_state_dict(scattered_optimizer(state.optimizer, self.optimizer))
         self.scaler.load_state_dict(state.scaler)
         if self.ema is not None:
-            self.ema.load_state_dict(state.ema)
+            self.ema.load_state_dict(state.ema | {"model": scattered(state.ema["model"], self.ema.model)})
         state.model, state.optimizer, state.ema = {}, {}, {}
         self.say(f"going on from epoch {state.epoch + 1}, step {state.step}")
         return state
-
-
-def _is_best(history: list[dict[str, dict[str, float]]]) -> bool:
-    """Tell whether the last epoch has the best validation (accuracy, then loss); without one, the last is."""
-    scores = [(e["val"]["accuracy"], -e["val"]["loss"]) for e in history if "val" in e]
-    return not scores or scores[-1] > max(scores[:-1], default=(-math.inf, -math.inf))

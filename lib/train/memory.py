@@ -22,12 +22,15 @@ def estimate_mb(
     image_size: int,
     has_ema: bool = False,
     blocks: Sequence[str] = (),
+    shards: int = 1,
+    units: Sequence[str] = (),
 ) -> float:
     """Return megabytes (10^6 bytes) for `images` at a time on one worker, in fp32.
 
     Counts parameters, gradients, optimizer state, and the output of every layer, which the backward pass
-    needs; of `blocks`, which are computed again, the outputs and the largest inside. `skeleton` is the
-    network on the meta device.
+    needs; of `blocks`, which are computed again, the outputs and the largest inside. With several `shards`
+    a worker has its share of the parameters, and of `units`, which are gathered in turn, one at work and the
+    next. `skeleton` is the network on the meta device.
     """
     kept = 0
     inside = dict.fromkeys(blocks, 0)
@@ -50,6 +53,15 @@ def estimate_mb(
         skeleton.eval()(torch.empty(images, channels, image_size, image_size, device="meta"))
     for handle in handles:
         handle.remove()
-    parameters = sum(p.numel() for p in skeleton.parameters())
+    parameters = _size(skeleton)
+    held = (_COPIES[optimizer] + has_ema) * parameters / shards
+    if shards > 1:
+        sizes = [_size(skeleton.get_submodule(path)) for path in units]
+        # Weights of two units and gradients of one; weights and gradients of what is in none.
+        held += 3 * max(sizes, default=0) + 2 * (parameters - sum(sizes))
     outputs = kept + max(inside.values(), default=0)
-    return ((_COPIES[optimizer] + has_ema) * parameters + outputs) * _FLOAT_BYTES / 1e6
+    return (held + outputs) * _FLOAT_BYTES / 1e6
+
+
+def _size(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

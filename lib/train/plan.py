@@ -31,6 +31,7 @@ from lib.train.memory import estimate_mb
 from lib.train.muon import check_matrices
 from lib.train.rates import check_factors, group_lines
 from lib.train.recompute import block_paths, check_blocks
+from lib.train.sharding import check_parameters, shard_paths
 from lib.train.stages import Stage, build_stages, stage_at, stage_lines, stage_spec
 from lib.train.techniques import technique_lines
 
@@ -95,6 +96,8 @@ class RunPlan:
             image_size=size,
             has_ema=config.train.ema_decay is not None,
             blocks=block_paths(skeleton) if config.train.checkpoint_activations else (),
+            shards=_fewest(workers) if config.train.shard == "full" else 1,
+            units=shard_paths(skeleton),
         )
         trained = sum(row.parameters for row in rows if row.trainable)
         total = sum(row.parameters for row in rows)
@@ -181,6 +184,8 @@ def plan_run(config: FinetuneConfig) -> RunPlan:
         check_matrices(skeleton, model.name)
     if config.train.checkpoint_activations:
         check_blocks(skeleton, model.name)
+    if config.train.shard == "full":
+        check_parameters(skeleton, model.name)
     check_teachers(config.train.teachers, dataset.classes)
     if model.weights not in ("none", "default"):
         # Another network's file is found out here, not by every worker.

@@ -47,6 +47,7 @@ _MAY_CHANGE = (
     "train.early_stop_patience",
     "train.epochs",
     "train.features_gb",
+    "train.shard",
 )
 
 

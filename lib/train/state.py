@@ -8,6 +8,7 @@ two integers, epoch and step, because the order of samples, the learning rate an
 functions of them.
 """
 
+import math
 import os
 import pickle
 from contextlib import suppress
@@ -124,3 +125,9 @@ def _read(path: Path) -> dict[str, Any]:
         problem = f"the state {path} cannot be read: {str(error).splitlines()[0]}"
         raise UserError(problem, "start a new run with another run.name") from None
     return values
+
+
+def is_best(history: list[dict[str, Any]]) -> bool:
+    """Tell whether the last epoch has the best validation (accuracy, then loss); without one, the last is."""
+    scores = [(e["val"]["accuracy"], -e["val"]["loss"]) for e in history if "val" in e]
+    return not scores or scores[-1] > max(scores[:-1], default=(-math.inf, -math.inf))

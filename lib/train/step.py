@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -69,7 +70,8 @@ def train_step(
     global_count: every sample weighs the same however the batch is split.
     """
     optimizer.zero_grad(set_to_none=True)
-    pieces = min(settings.accumulate, len(images))
+    # As many on every worker, for those of a sharded network meet in each.
+    pieces = min(settings.accumulate, global_count // settings.world_size)
     parts = zip(images.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
     losses, corrects = [], []
     for number, (some, wanted) in enumerate(parts, 1):
@@ -92,7 +94,9 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the loss of the head, its correct answers, and what is minimised: all summed."""
     distillation, device = settings.distillation, images.device.type
-    with torch.autocast(device, DTYPES[settings.precision], enabled=settings.precision != "fp32"):
+    is_mixed, is_sharded = settings.precision != "fp32", isinstance(model, FSDPModule)
+    # A cache of converted weights would outlive the blocks that are gathered.
+    with torch.autocast(device, DTYPES[settings.precision], enabled=is_mixed, cache_enabled=not is_sharded):
         answers = None if distillation is None else distillation.answers(images)
         logits, auxiliary = split_outputs(model(images))
 

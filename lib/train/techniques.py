@@ -17,6 +17,7 @@ def technique_lines(train: TrainSection) -> list[str]:
         *([f"in {train.accumulate} pieces"] if train.accumulate > 1 else []),
         *([train.precision] if train.precision != "fp32" else []),
         *([f"gradient clipped at {train.gradient_clip:g}"] if train.gradient_clip is not None else []),
+        *(["weights, gradients and optimizer shared out"] if train.shard == "full" else []),
         *(["compiled"] if train.compile else []),
         *(["blocks computed twice"] if train.checkpoint_activations else []),
         *([f"weights averaged, decay {train.ema_decay:g}"] if train.ema_decay is not None else []),

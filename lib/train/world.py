@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
@@ -95,8 +96,10 @@ class World:
         return values[0]
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Wrap a model so that gradients are averaged over the workers."""
-        if self.size == 1 or not any(p.requires_grad for p in model.parameters()):
+        """Wrap a model so that gradients are averaged over the workers; a sharded one does so itself."""
+        if self.size == 1 or isinstance(model, FSDPModule):
+            return model
+        if not any(p.requires_grad for p in model.parameters()):
             return model
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)

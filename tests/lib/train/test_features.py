@@ -165,6 +165,10 @@ def test_two_workers_share_the_work(small: Make, tmp_path: Path, cache: Path) ->
             {"train__resize": [{"until_epoch": 1, "image_size": 24}]},
             "train.resize shows pictures at other sizes",
         ),
+        (
+            {"train__shard": "full", "run__num_workers": 2},
+            "train.shard=full shares out the network as a whole",
+        ),
         ({"train__freeze": "gradual"}, "train.freeze=gradual leaves no part frozen in every epoch"),
         ({"train__features_gb": 1e-9}, "features of 0.0 GB are more than train.features_gb=1e-09"),
     ],
@@ -191,6 +195,7 @@ def test_a_teacher_looks_at_pictures(small: Make, digits_bundle: Path) -> None:
         ({"train__freeze": "gradual"}, "needs a part that stays frozen"),
         ({"train__freeze": "none"}, "needs a part that stays frozen"),
         ({"augment__mix": "mixup"}, "augment.mix=mixup blends them; leave one out"),
+        ({"train__shard": "full", "run__num_workers": 2}, "train.shard=full shares it out"),
         ({"train__teacher": "x"}, "train.teacher looks at them; leave one out"),
         ({"train__resize": [{"until_epoch": 1, "image_size": 24}]}, "train.resize shows them at other sizes"),
         ({"augment__policy": "none"}, "the same picture each time"),

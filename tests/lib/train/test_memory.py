@@ -32,3 +32,17 @@ def test_the_estimate_grows_with_the_batch() -> None:
     skeleton = build_skeleton("resnet18", num_classes=10)
     few, many = (estimate_mb(skeleton, "sgd", images=n, channels=3, image_size=224) for n in (8, 64))
     assert 150 < few < many / 3
+
+
+def test_what_is_shared_out_counts_once_and_what_is_gathered_besides() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(
+            nn.Conv2d(3, 8, 1, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 1, bias=False)
+        )
+    parameters = 3 * 8 + 16 + 8 * 6
+    outputs = 5 * (8 + 8 + 6) * 4 * 4
+    # Of the largest layer weights and gradients, and the weights of the next; the norm is in no unit.
+    gathered = 3 * 8 * 6 + 2 * 16
+    settings = {"images": 5, "channels": 3, "image_size": 4, "units": ["0", "2"]}
+    found = estimate_mb(model, "adamw", shards=4, has_ema=True, **settings)
+    assert found == pytest.approx((5 * parameters / 4 + gathered + outputs) * 4 / 1e6)
