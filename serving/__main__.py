@@ -16,6 +16,7 @@ from lib.config.load import load, to_yaml
 from lib.config.paths import input_path
 from lib.config.serving import ServeConfig
 from lib.console import run_job, say
+from serving.auth import read_tokens
 from serving.listen import check_host, check_port, wait_until_ready
 from serving.proxy import fast_environment
 
@@ -29,7 +30,9 @@ def main() -> None:
     loaded = load(ServeConfig, sys.argv[1:], prog="python -m serving", description=description)
     config = loaded.config
     bundle = read_bundle(input_path(config.bundle))
-    check_host(config.http.host)
+    tokens = read_tokens(config.auth)
+    if not tokens:
+        check_host(config.http.host)
     joins = "RAY_ADDRESS" in os.environ
     if not joins:
         check_port(config.http.host, config.http.port)
@@ -51,7 +54,8 @@ def main() -> None:
                 listen_to_signals()  # once more: Ray has put its own in place
                 wait_until_ready(config.http.host, config.http.port)
                 say(f"ready http://{config.http.host}:{config.http.port}")
-                say("open to this machine only, without a token; stop it with Ctrl-C or SIGTERM")
+                access = "asks for a token" if tokens else "open to this machine only, without a token"
+                say(f"{access}; stop it with Ctrl-C or SIGTERM")
                 while True:
                     signal.pause()
         except Stop:

@@ -7,6 +7,7 @@ In a Serve config file the same keys stand under `args:`, dotted or nested.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import yaml
@@ -15,10 +16,13 @@ from ray import serve
 from ray.serve import Application
 
 from lib.config.load import load
-from lib.config.paths import input_path
+from lib.config.paths import input_path, output_path
 from lib.config.serving import ServeConfig
 from lib.console import say
 from lib.runtime import ENVIRONMENT
+from serving.access import Door
+from serving.accesslog import AccessLog
+from serving.auth import Tokens, read_tokens
 from serving.gateway import Gateway
 from serving.routes import create_app
 
@@ -41,7 +45,11 @@ def build(args: dict[str, Any]) -> Application:
 
 def application(config: ServeConfig, start_attempts: int = 3) -> Application:
     """Build the application; a replica whose constructor fails is tried `start_attempts` times."""
-    config = config.model_copy(update={"bundle": str(input_path(config.bundle))})
+    log = config.log
+    if log.access_dir is not None:
+        log = log.model_copy(update={"access_dir": str(output_path(log.access_dir))})
+    config = config.model_copy(update={"bundle": str(input_path(config.bundle)), "log": log})
+    tokens = read_tokens(config.auth)
     options = config.serve
     scale: dict[str, Any] = {"num_replicas": options.min_replicas}
     if options.max_replicas > options.min_replicas:
@@ -65,27 +73,29 @@ def application(config: ServeConfig, start_attempts: int = 3) -> Application:
         graceful_shutdown_timeout_s=options.request_timeout_s + 5,
         graceful_shutdown_wait_loop_s=0.2,
         max_constructor_retry_count=start_attempts,
+        logging_config={"enable_access_log": config.log.access_dir is None},
         **scale,
     )(Replica)
-    return deployment.bind(config)
+    return deployment.bind(config, tokens)
 
 
 def _create_app() -> FastAPI:
     """Called by Serve in the replica; the replica object exists by the time that requests come."""
 
-    def gateway() -> Gateway:
-        replica: Any = serve.get_replica_context().servable_object
-        return cast(Gateway, replica.gateway)
+    def replica() -> "Replica":
+        return cast(Replica, serve.get_replica_context().servable_object)
 
-    return create_app(gateway)
+    return create_app(lambda: replica().gateway, lambda: replica().door)
 
 
 @serve.ingress(_create_app)
 class Replica:
     """What Serve starts, checks and stops."""
 
-    def __init__(self, config: ServeConfig) -> None:
+    def __init__(self, config: ServeConfig, tokens: Tokens) -> None:
+        folder = config.log.access_dir
         self.gateway = Gateway(config)
+        self.door = Door(tokens, AccessLog(Path(folder)) if folder else None, echo_id=False)
 
     def check_health(self) -> None:
         self.gateway.check_health()
@@ -93,6 +103,8 @@ class Replica:
     def __del__(self) -> None:
         if hasattr(self, "gateway"):
             self.gateway.close()
+        if hasattr(self, "door") and self.door.log is not None:
+            self.door.log.close()
 
 
 def _words(args: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

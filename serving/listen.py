@@ -15,7 +15,7 @@ def check_host(host: str) -> None:
     address = ipaddress.ip_address(_resolve(host)[1].partition("%")[0])
     if not address.is_loopback:
         problem = f"http.host={host} would open the endpoint to other machines, and it asks for no token"
-        raise UserError(problem, "leave http.host at 127.0.0.1 and put a proxy of yours in front")
+        raise UserError(problem, "give auth.token_file=FILE, one token a line: openssl rand -hex 32 > FILE")
 
 
 def check_port(host: str, port: int) -> None:

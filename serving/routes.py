@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 import lib
 from serving import openapi, problems, protocol_routes
+from serving.access import Access, Door
 from serving.body import read_images
 from serving.gateway import Gateway
 from serving.openapi import IMAGE_BODY, REFUSALS
@@ -20,10 +21,11 @@ from serving.problems import RequestError
 from serving.schemas import ANSWERS, Answer, ModelCard
 
 
-def create_app(gateway: Callable[[], Gateway]) -> FastAPI:
-    """Build the application; `gateway` is called once per request."""
+def create_app(gateway: Callable[[], Gateway], door: Callable[[], Door] = Door) -> FastAPI:
+    """Build the application; `gateway` and `door` are called once per request."""
     app = FastAPI(title="Manta", summary="Image classification", version=lib.__version__)
     problems.install(app)
+    app.add_middleware(Access, door=door)
     _add_predict(app, gateway)
     protocol_routes.add(app, gateway)
     openapi.install(app)

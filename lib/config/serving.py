@@ -54,6 +54,20 @@ class LimitsSection(Section):
     """Images in one request."""
 
 
+class AuthSection(Section):
+    """Who may use the endpoint; without a token it is open to this machine only."""
+
+    token_file: str | None = None
+    """File with a token on each line, each of which is let in; also read from the variable MANTA_TOKENS."""
+
+
+class LogSection(Section):
+    """What is written about requests."""
+
+    access_dir: str | None = None
+    """Folder for a line of JSON per request, a file for each replica; without it Serve keeps its own log."""
+
+
 class ServeConfig(Section):
     """Serve a bundle over HTTP."""
 
@@ -62,3 +76,5 @@ class ServeConfig(Section):
     http: HttpSection = HttpSection()
     serve: ServeSection = ServeSection()
     limits: LimitsSection = LimitsSection()
+    auth: AuthSection = AuthSection()
+    log: LogSection = LogSection()
