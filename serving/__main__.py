@@ -17,7 +17,7 @@ from lib.config.paths import input_path
 from lib.config.serving import ServeConfig
 from lib.console import run_job, say
 from serving.auth import read_tokens
-from serving.listen import check_host, check_port, wait_until_ready
+from serving.listen import check_host, check_port, exposure, wait_until_ready
 from serving.proxy import fast_environment
 
 
@@ -52,10 +52,9 @@ def main() -> None:
             listen_to_signals()
             with endpoint(config, joins):
                 listen_to_signals()  # once more: Ray has put its own in place
-                wait_until_ready(config.http.host, config.http.port)
+                wait_until_ready(config.http, config.grpc)
                 say(f"ready http://{config.http.host}:{config.http.port}")
-                access = "asks for a token" if tokens else "open to this machine only, without a token"
-                say(f"{access}; stop it with Ctrl-C or SIGTERM")
+                say(f"{exposure(config, bool(tokens))}; stop it with Ctrl-C or SIGTERM")
                 while True:
                     signal.pause()
         except Stop:

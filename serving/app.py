@@ -24,6 +24,7 @@ from serving.access import Door
 from serving.accesslog import AccessLog
 from serving.auth import Tokens, read_tokens
 from serving.gateway import Gateway
+from serving.grpc_service import rpc
 from serving.routes import create_app
 
 NAME = "manta"
@@ -38,8 +39,10 @@ def build(args: dict[str, Any]) -> Application:
     Raises UserError with every mistake, one line each.
     """
     config = load(ServeConfig, list(_words(args)), prog="serve run serving.app:build").config
-    if config.http != type(config.http)():
-        say("note: under `serve run` the address is set by Serve's own http_options; http.* has no effect")
+    for name in ("http", "grpc"):
+        section = getattr(config, name)
+        if section != type(section)():
+            say(f"note: under `serve run` Serve's own {name}_options set the address; {name}.* has no effect")
     return application(config)
 
 
@@ -66,7 +69,7 @@ def application(config: ServeConfig, start_attempts: int = 3) -> Application:
         ray_actor_options={
             "num_cpus": options.threads or 1,
             "num_gpus": int(options.use_gpu),
-            "runtime_env": {"env_vars": ENVIRONMENT},
+            "runtime_env": {"env_vars": ENVIRONMENT | _message_limit(config)},
         },
         max_ongoing_requests=options.max_queued + options.max_batch_size + _HEADROOM,
         # What is admitted ends within the timeout, so a replica that drains for that long loses nothing.
@@ -77,6 +80,11 @@ def application(config: ServeConfig, start_attempts: int = 3) -> Application:
         **scale,
     )(Replica)
     return deployment.bind(config, tokens)
+
+
+def _message_limit(config: ServeConfig) -> dict[str, str]:
+    """Let gRPC itself refuse what is far too large, before it is in memory; a little more is told kindly."""
+    return {"RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(int(config.limits.max_body_mb * 1e6) + 1_000_000)}
 
 
 def _create_app() -> FastAPI:
@@ -99,6 +107,15 @@ class Replica:
 
     def check_health(self) -> None:
         self.gateway.check_health()
+
+    # Serve looks for the methods of a gRPC service by their names.
+    ServerLive = rpc("ServerLive")
+    ServerReady = rpc("ServerReady")
+    ModelReady = rpc("ModelReady")
+    ServerMetadata = rpc("ServerMetadata")
+    ModelMetadata = rpc("ModelMetadata")
+    ModelInfer = rpc("ModelInfer")
+    RepositoryIndex = rpc("RepositoryIndex")
 
     def __del__(self) -> None:
         if hasattr(self, "gateway"):

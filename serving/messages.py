@@ -134,8 +134,18 @@ def _classes() -> dict[str, type[Message]]:
         service.method.add(name=method, **kinds)
     pool = DescriptorPool()
     pool.Add(file)
-    return {name: GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in _FIELDS}
+    found = {name: GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in _FIELDS}
+    for each in found.values():
+        each.__module__ = __name__
+    return found
 
 
 # Any: their fields are known at run time only.
 MESSAGES: dict[str, Any] = _classes()
+
+
+def __getattr__(name: str) -> Any:
+    """Find a message by name, as pickle does when one goes from a proxy to a replica."""
+    if name in MESSAGES:
+        return MESSAGES[name]
+    raise AttributeError(name)

@@ -16,6 +16,13 @@ class HttpSection(Section):
     """Port to listen on."""
 
 
+class GrpcSection(Section):
+    """The Open Inference Protocol over gRPC."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port to listen on, at http.host; without one there is no gRPC. Triton's clients expect 8001."""
+
+
 class ServeSection(Section):
     """How requests are batched, queued and scaled."""
 
@@ -74,7 +81,14 @@ class ServeConfig(Section):
     bundle: str = Field(examples=["runs/digits/bundle"])
     """Bundle folder written by jobs/finetune.py."""
     http: HttpSection = HttpSection()
+    grpc: GrpcSection = GrpcSection()
     serve: ServeSection = ServeSection()
     limits: LimitsSection = LimitsSection()
     auth: AuthSection = AuthSection()
     log: LogSection = LogSection()
+
+    @model_validator(mode="after")
+    def _ports(self) -> Self:
+        if self.grpc.port == self.http.port:
+            raise ValueError(f"grpc.port={self.grpc.port} is http.port too; choose another")
+        return self
