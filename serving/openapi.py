@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from serving.access import HEALTH, REQUEST_ID
 from serving.body import FIELD
 from serving.protocol import HEADER_LENGTH
 from serving.schemas import InferRequest, Problem
@@ -18,6 +19,7 @@ Responses = dict[int | str, dict[str, Any]]
 _MEANING = {
     400: "Broken or empty image, or a body that cannot be read.",
     404: "No such model.",
+    401: "No token, or a wrong one.",
     413: "Too many bytes, pixels or images.",
     415: "Not an image.",
     422: "Unknown parameter, field or tensor, or a value out of range.",
@@ -68,6 +70,24 @@ INFER_HEADER = {
 }
 
 
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "basic": {"type": "http", "scheme": "basic", "description": "For browsers: the token is the password."},
+}
+_REFUSED = {"application/json": {"schema": {"$ref": _COMPONENT.format(model=Problem.__name__)}}}
+_ID_HEADER = {"schema": {"type": "string"}, "description": "The request's own, or a new one."}
+
+
+def _complete(operation: dict[str, Any], path: str) -> None:
+    """Add what the door of the endpoint does to every operation."""
+    if path not in HEALTH:
+        # An endpoint of this machine only may do without.
+        operation["security"] = [{"bearer": []}, {"basic": []}, {}]
+        operation["responses"]["401"] = {"description": _MEANING[401], "content": _REFUSED}
+    for response in operation["responses"].values():
+        response["headers"] = {REQUEST_ID: _ID_HEADER}
+
+
 def install(app: FastAPI) -> None:
     """Make an application describe itself in full."""
 
@@ -78,6 +98,10 @@ def install(app: FastAPI) -> None:
             schemas: dict[str, Any] = api["components"]["schemas"]
             schemas.update(schema.pop("$defs"))
             schemas[InferRequest.__name__] = schema
+            api["components"]["securitySchemes"] = _SECURITY
+            for path, item in api["paths"].items():
+                for operation in item.values():
+                    _complete(operation, path)
             app.openapi_schema = api
         return app.openapi_schema
 

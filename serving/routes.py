@@ -12,7 +12,7 @@ from fastapi import FastAPI, Query, Request
 from starlette.responses import Response
 
 import lib
-from serving import openapi, problems, protocol_routes
+from serving import docs, openapi, problems, protocol_routes
 from serving.access import Access, Door
 from serving.body import read_images
 from serving.gateway import Gateway
@@ -23,11 +23,14 @@ from serving.schemas import ANSWERS, Answer, ModelCard
 
 def create_app(gateway: Callable[[], Gateway], door: Callable[[], Door] = Door) -> FastAPI:
     """Build the application; `gateway` and `door` are called once per request."""
-    app = FastAPI(title="Manta", summary="Image classification", version=lib.__version__)
+    app = FastAPI(
+        title="Manta", summary="Image classification", version=lib.__version__, docs_url=None, redoc_url=None
+    )
     problems.install(app)
     app.add_middleware(Access, door=door)
     _add_predict(app, gateway)
     protocol_routes.add(app, gateway)
+    docs.add(app)
     openapi.install(app)
     return app
 
