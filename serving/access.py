@@ -1,4 +1,4 @@
-"""The door of an endpoint: request ids, tokens, and a line in the access log for each request.
+"""The door of an endpoint: request ids, tokens, and for each request a line in the access log and a span.
 
 app.add_middleware(Access, door=lambda: door)        # `door` is called once per request
 """
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.accesslog import AccessLog
 from serving.auth import CHALLENGE, Tokens
 from serving.problems import refusal
+from serving.tracing import Tracer
 
 REQUEST_ID = "X-Request-Id"
 # What orchestrators ask, who have no token.
@@ -28,8 +29,16 @@ class Door:
 
     tokens: Tokens = field(default_factory=Tokens)
     log: AccessLog | None = None
+    tracer: Tracer | None = None
     echo_id: bool = True
     """Whether to send the request id back; Ray Serve does it by itself."""
+
+    def close(self) -> None:
+        """Write and send what waits."""
+        if self.log is not None:
+            self.log.close()
+        if self.tracer is not None:
+            self.tracer.close()
 
 
 @dataclass
@@ -71,6 +80,7 @@ class Access:
             seen.received += len(message.get("body", b""))
             return message
 
+        span = door.tracer.start(f"{scope['method']} {scope['path']}", headers) if door.tracer else None
         holder = door.tokens.holder(headers.get("authorization", "")) if door.tokens else ""
         try:
             if holder is None and scope["path"] not in HEALTH:
@@ -80,6 +90,12 @@ class Access:
             else:
                 await self._app(scope, count_received, count)
         finally:
+            if span is not None:
+                span.set_attribute("http.request.method", scope["method"])
+                span.set_attribute("url.path", scope["path"])
+                span.set_attribute("http.response.status_code", seen.status)
+                span.set_attribute("manta.request_id", request_id)
+                span.end()
             if door.log is not None:
                 door.log.write(
                     protocol="http",

@@ -26,6 +26,7 @@ from serving.auth import Tokens, read_tokens
 from serving.gateway import Gateway
 from serving.grpc_service import rpc
 from serving.routes import create_app
+from serving.tracing import check_tracing, make_tracer
 
 NAME = "manta"
 DEPLOYMENT = "Gateway"
@@ -53,6 +54,7 @@ def application(config: ServeConfig, start_attempts: int = 3) -> Application:
         log = log.model_copy(update={"access_dir": str(output_path(log.access_dir))})
     config = config.model_copy(update={"bundle": str(input_path(config.bundle)), "log": log})
     tokens = read_tokens(config.auth)
+    check_tracing(config.tracing)
     options = config.serve
     scale: dict[str, Any] = {"num_replicas": options.min_replicas}
     if options.max_replicas > options.min_replicas:
@@ -103,7 +105,8 @@ class Replica:
     def __init__(self, config: ServeConfig, tokens: Tokens) -> None:
         folder = config.log.access_dir
         self.gateway = Gateway(config)
-        self.door = Door(tokens, AccessLog(Path(folder)) if folder else None, echo_id=False)
+        log = AccessLog(Path(folder)) if folder else None
+        self.door = Door(tokens, log, make_tracer(config.tracing), echo_id=False)
 
     def check_health(self) -> None:
         self.gateway.check_health()
@@ -120,8 +123,8 @@ class Replica:
     def __del__(self) -> None:
         if hasattr(self, "gateway"):
             self.gateway.close()
-        if hasattr(self, "door") and self.door.log is not None:
-            self.door.log.close()
+        if hasattr(self, "door"):
+            self.door.close()
 
 
 def _words(args: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

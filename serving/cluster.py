@@ -17,8 +17,8 @@ from lib.cluster import connect
 from lib.config.serving import ServeConfig
 from lib.errors import RunError, UserError
 from serving.app import DEPLOYMENT, NAME, application
-from serving.grpc_service import SERVICER
 from serving.listen import answers, check_port, listens
+from serving.messages import SERVICER
 
 
 @contextlib.contextmanager

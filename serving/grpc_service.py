@@ -1,9 +1,10 @@
 """The Open Inference Protocol over gRPC: the same requests and refusals as over HTTP.
 
-serve.start(grpc_options={"port": 8001, "grpc_servicer_functions": [SERVICER]})
+class Replica:
+    ModelInfer = rpc("ModelInfer")           # it has a `gateway` and a `door`
 
 Ray Serve runs the gRPC servers and, with HAProxy, one port in front of all replicas. It calls the methods of
-the deployment that are named as those of the service: `ModelInfer = rpc("ModelInfer")`.
+the deployment that are named as those of the service.
 """
 
 import ipaddress
@@ -19,11 +20,10 @@ import numpy as np
 from serving.access import NO_TOKEN, Door
 from serving.gateway import Gateway
 from serving.inference import check_model, check_parameters, infer, model_metadata, server_metadata
-from serving.messages import MESSAGES, METHODS, SERVICE
+from serving.messages import MESSAGES, SERVICE
 from serving.problems import RequestError
 from serving.tensors import Tensor, check_datatype, from_raw, tensor, to_raw
 
-SERVICER = f"{__name__}.add_to_server"
 OPEN_METHODS = ("ServerLive", "ServerReady")
 SEND_TOKEN = "send the metadata authorization: Bearer TOKEN"
 _CODES = {
@@ -37,19 +37,6 @@ _CODES = {
 }
 
 log = logging.getLogger("ray.serve")
-
-
-def add_to_server(servicer: Any, server: Any) -> None:
-    """Register the service on a gRPC server, as generated code would."""
-    handlers = {
-        method: grpc.unary_unary_rpc_method_handler(
-            getattr(servicer, method),
-            request_deserializer=MESSAGES[f"{method}Request"].FromString,
-            response_serializer=MESSAGES[f"{method}Response"].SerializeToString,
-        )
-        for method in METHODS
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
 
 def rpc(method: str) -> Callable[..., Awaitable[Any]]:
@@ -67,6 +54,8 @@ async def answer(method: str, request: Any, context: Any, gateway: Gateway, door
     start, holder, code = perf_counter(), None, grpc.StatusCode.OK
     metadata = dict(context.invocation_metadata())
     response = MESSAGES[f"{method}Response"]()
+    request_id = metadata.get("x-request-id") or uuid.uuid4().hex
+    span = door.tracer.start(f"{SERVICE}/{method}", metadata) if door.tracer else None
     try:
         try:
             holder = _let_in(method, metadata.get("authorization", ""), context.peer(), door)
@@ -83,10 +72,15 @@ async def answer(method: str, request: Any, context: Any, gateway: Gateway, door
         context.set_code(code)
         context.set_details(f"{refused.error}; {refused.hint}")
     finally:
+        if span is not None:
+            span.set_attribute("rpc.method", method)
+            span.set_attribute("rpc.grpc.status_code", code.value[0])
+            span.set_attribute("manta.request_id", request_id)
+            span.end()
         if door.log is not None:
             door.log.write(
                 protocol="grpc",
-                request_id=metadata.get("x-request-id") or uuid.uuid4().hex,
+                request_id=request_id,
                 method=method,
                 path=f"/{SERVICE}/{method}",
                 status=code.name,

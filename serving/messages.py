@@ -1,13 +1,16 @@
-"""The messages of the Open Inference Protocol over gRPC, built when this is imported.
+"""The messages and the service of the Open Inference Protocol over gRPC, built when this is imported.
 
+serve.start(grpc_options={"port": 8001, "grpc_servicer_functions": [SERVICER]})
 request = MESSAGES["ModelInferRequest"](model_name="digits", raw_input_contents=[data])
 
 Numbers and types of the fields are those of the protocol's grpc_predict_v2.proto. They live in a pool of
-their own, so that a client's generated code for the same protocol may be loaded beside them.
+their own, so that a client's generated code for the same protocol may be loaded beside them. Ray Serve's proxies import this
+module, so it imports nothing large.
 """
 
 from typing import Any
 
+import grpc
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
@@ -15,6 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"
+SERVICER = f"{__name__}.add_to_server"
 # Name of the choice within InferParameter, for WhichOneof.
 CHOICE = "parameter_choice"
 _PARAMETERS = "map InferParameter parameters"
@@ -149,3 +153,16 @@ def __getattr__(name: str) -> Any:
     if name in MESSAGES:
         return MESSAGES[name]
     raise AttributeError(name)
+
+
+def add_to_server(servicer: Any, server: Any) -> None:
+    """Register the service on a gRPC server, as generated code would."""
+    handlers = {
+        method: grpc.unary_unary_rpc_method_handler(
+            getattr(servicer, method),
+            request_deserializer=MESSAGES[f"{method}Request"].FromString,
+            response_serializer=MESSAGES[f"{method}Response"].SerializeToString,
+        )
+        for method in METHODS
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

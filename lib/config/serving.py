@@ -75,6 +75,21 @@ class LogSection(Section):
     """Folder for a line of JSON per request, a file for each replica; without it Serve keeps its own log."""
 
 
+class TracingSection(Section):
+    """Spans of OpenTelemetry."""
+
+    endpoint: str | None = Field(default=None, pattern=r"^https?://\S+$", examples=["http://localhost:4318"])
+    """Collector that takes OTLP over HTTP; without one, no spans. Needs pip install 'manta[tracing]'."""
+    sample_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the requests that get a span, where the caller has not decided."""
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if self.endpoint is None and self.sample_fraction != 1:
+            raise ValueError("tracing.sample_fraction has no effect without tracing.endpoint=URL")
+        return self
+
+
 class ServeConfig(Section):
     """Serve a bundle over HTTP."""
 
@@ -86,6 +101,7 @@ class ServeConfig(Section):
     limits: LimitsSection = LimitsSection()
     auth: AuthSection = AuthSection()
     log: LogSection = LogSection()
+    tracing: TracingSection = TracingSection()
 
     @model_validator(mode="after")
     def _ports(self) -> Self:

@@ -20,8 +20,8 @@ from serving.access import Door
 from serving.accesslog import AccessLog
 from serving.auth import Tokens, read_tokens
 from serving.gateway import Gateway
-from serving.grpc_service import add_to_server, is_local, rpc
-from serving.messages import MESSAGES, METHODS, SERVICE
+from serving.grpc_service import is_local, rpc
+from serving.messages import MESSAGES, METHODS, SERVICE, add_to_server
 from serving.tensors import Tensor, from_raw, to_raw
 
 Picture = Callable[..., bytes]
