@@ -4,8 +4,8 @@ serve.start(grpc_options={"port": 8001, "grpc_servicer_functions": [SERVICER]})
 request = MESSAGES["ModelInferRequest"](model_name="digits", raw_input_contents=[data])
 
 Numbers and types of the fields are those of the protocol's grpc_predict_v2.proto. They live in a pool of
-their own, so that a client's generated code for the same protocol may be loaded beside them. Ray Serve's proxies import this
-module, so it imports nothing large.
+their own, so that a client's generated code for the same protocol may be loaded beside them. Ray Serve's
+proxies import this module, so it imports nothing large.
 """
 
 from typing import Any

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 
 import lib
@@ -20,6 +21,9 @@ from serving.openapi import IMAGE_BODY, REFUSALS
 from serving.problems import RequestError
 from serving.schemas import ANSWERS, Answer, ModelCard
 
+# The answer to a picture is far below: compressing it would take longer than sending it.
+_COMPRESSED_BYTES = 10_000
+
 
 def create_app(gateway: Callable[[], Gateway], door: Callable[[], Door] = Door) -> FastAPI:
     """Build the application; `gateway` and `door` are called once per request."""
@@ -27,7 +31,8 @@ def create_app(gateway: Callable[[], Gateway], door: Callable[[], Door] = Door) 
         title="Manta", summary="Image classification", version=lib.__version__, docs_url=None, redoc_url=None
     )
     problems.install(app)
-    app.add_middleware(Access, door=door)
+    app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_BYTES, compresslevel=4)
+    app.add_middleware(Access, door=door)  # the outermost
     _add_predict(app, gateway)
     protocol_routes.add(app, gateway)
     docs.add(app)

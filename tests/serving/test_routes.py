@@ -61,3 +61,12 @@ def test_the_documentation_loads_nothing_from_elsewhere(send: Send) -> None:
         assert response.status_code == 200
         assert kind in response.headers["content-type"]
     assert send("GET", "/redoc").status_code == 404
+
+
+def test_only_large_answers_are_compressed(send: Send, picture: Callable[..., bytes]) -> None:
+    accept = {"Accept-Encoding": "gzip"}
+    assert send("GET", "/openapi.json", headers=accept).headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in send("GET", "/openapi.json", headers={"Accept-Encoding": ""}).headers
+    answer = send("POST", "/predict", content=picture(), headers=accept)
+    assert answer.status_code == 200
+    assert "content-encoding" not in answer.headers
