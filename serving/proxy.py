@@ -20,7 +20,7 @@ from pathlib import Path
 
 _BINARY = "MANTA_HAPROXY_BINARY"
 _PR_SET_PDEATHSIG = 1
-_ANY_ADDRESS = re.compile(r"^(\s*bind) (?:\*|0\.0\.0\.0)?:(\d+)", re.MULTILINE)
+_NO_ADDRESS = re.compile(r"^(\s*bind) \*?:(\d+)", re.MULTILINE)
 
 
 def fast_environment(folder: Path) -> dict[str, str]:
@@ -64,7 +64,7 @@ def free_ports(count: int) -> list[int]:
 
 def only_loopback(config: str) -> str:
     """Rewrite the `bind` lines of an HAProxy configuration that name no address."""
-    return _ANY_ADDRESS.sub(r"\1 127.0.0.1:\2", config)
+    return _NO_ADDRESS.sub(r"\1 127.0.0.1:\2", config)
 
 
 def _write_wrapper(folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """An endpoint of two replicas with tokens, HTTP and gRPC, and the clients that others have written."""
 
+import http.client
 import json
 import signal
 import socket
@@ -32,6 +33,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import tritonclient.grpc
     import tritonclient.http
+    import tritonclient.utils
 
 pytestmark = pytest.mark.integration
 
@@ -151,6 +153,33 @@ def test_same_numbers_by_every_way(
                 assert abs(item["probability"] - row[item["index"]]) < 1e-5
 
 
+def test_grpc_refuses_as_http_does(over_grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    def status(data: np.ndarray, headers: dict[str, str]) -> str:
+        pixels = tritonclient.grpc.InferInput("pixels", list(data.shape), "FP32")
+        pixels.set_data_from_numpy(data)
+        with pytest.raises(tritonclient.utils.InferenceServerException) as caught:
+            over_grpc.infer(MODEL, [pixels], headers=headers)
+        return caught.value.status()
+
+    good = np.zeros((1, 1, 28, 28), np.float32)
+    assert status(good, {}) == "StatusCode.UNAUTHENTICATED"
+    assert status(good * np.nan, dict(METADATA)) == "StatusCode.INVALID_ARGUMENT"
+    assert status(np.zeros((600, 1, 28, 28), np.float32), dict(METADATA)) == "StatusCode.INVALID_ARGUMENT"
+    assert status(np.zeros((1000, 1, 28, 28), np.float32), dict(METADATA)) == "StatusCode.RESOURCE_EXHAUSTED"
+
+
+def test_both_replicas_stand_behind_the_one_port_of_grpc(
+    over_grpc: tritonclient.grpc.InferenceServerClient, folder: Path
+) -> None:
+    def replicas_that_answered() -> int:
+        return sum('"protocol": "grpc"' in file.read_text() for file in (folder / "logs").glob("*.jsonl"))
+
+    ends = time.monotonic() + 20
+    while time.monotonic() < ends and replicas_that_answered() < 2:
+        over_grpc.get_server_metadata(headers=dict(METADATA))
+    assert replicas_that_answered() == 2
+
+
 def replicas(endpoint: Launched) -> dict[int, int]:
     """Memory of the replicas in bytes, by process."""
     found = {}
@@ -209,10 +238,10 @@ def test_a_body_that_does_not_end_is_answered(
     endpoint: Launched, client: httpx.Client, picture: Picture
 ) -> None:
     with send_half(endpoint.port, picture()) as connection:
-        answer = connection.recv(65536)
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.split()[1] == b"504", answer
-    assert b"longer than 8 s" in body
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == 504
+        assert "longer than 8 s" in json.load(answer)["error"]
     assert client.post("/predict", content=picture()).status_code == 200
 
 
