@@ -38,7 +38,7 @@ def test_a_port_that_is_in_use() -> None:
         assert listens("127.0.0.1", port)
         with pytest.raises(UserError, match=f"http.port={port}"):
             check_port("127.0.0.1", port)
-        with pytest.raises(UserError, match="another grpc.port"):
+        with pytest.raises(UserError, match=r"another grpc\.port"):
             check_port("127.0.0.1", port, "grpc.port")
     check_port("127.0.0.1", port)
     assert not answers("127.0.0.1", port, "/")
