@@ -16,7 +16,8 @@ from lib.config.load import load, to_yaml
 from lib.config.paths import input_path
 from lib.config.serving import ServeConfig
 from lib.console import run_job, say
-from serving.listen import check_host, check_port, wait_until_ready
+from serving.auth import read_tokens
+from serving.listen import check_host, check_port, exposure, wait_until_ready
 from serving.proxy import fast_environment
 
 
@@ -29,7 +30,9 @@ def main() -> None:
     loaded = load(ServeConfig, sys.argv[1:], prog="python -m serving", description=description)
     config = loaded.config
     bundle = read_bundle(input_path(config.bundle))
-    check_host(config.http.host)
+    tokens = read_tokens(config.auth)
+    if not tokens:
+        check_host(config.http.host)
     joins = "RAY_ADDRESS" in os.environ
     if not joins:
         check_port(config.http.host, config.http.port)
@@ -49,9 +52,9 @@ def main() -> None:
             listen_to_signals()
             with endpoint(config, joins):
                 listen_to_signals()  # once more: Ray has put its own in place
-                wait_until_ready(config.http.host, config.http.port)
+                wait_until_ready(config.http, config.grpc)
                 say(f"ready http://{config.http.host}:{config.http.port}")
-                say("open to this machine only, without a token; stop it with Ctrl-C or SIGTERM")
+                say(f"{exposure(config, bool(tokens))}; stop it with Ctrl-C or SIGTERM")
                 while True:
                     signal.pause()
         except Stop:

@@ -39,18 +39,32 @@ async def read_images(request: Request, limits: LimitsSection) -> Images:
 
     Raises `RequestError` (400, 413, 415, 422) as soon as a limit is passed, whatever Content-Length says.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    _check_length(request, limits)
+    kind = content_type(request)
     form = kind == "multipart/form-data"
     if not form and not kind.startswith("image/") and kind not in _UNTYPED:
         raise RequestError(415, f"the body is {kind}, not an image", SEND_RAW)
-    data = b"".join([chunk async for chunk in _limited(request, limits)])
+    data = await read_body(request, limits)
     if form:
         files = _form(request.headers["content-type"], data, limits)
         return Images(files, many=len(files) > 1)
     if not data:
         raise RequestError(400, "the body is empty (0 bytes)", SEND_RAW)
     return Images([data], many=False)
+
+
+async def read_body(request: Request, limits: LimitsSection) -> bytes:
+    """Read a body of any kind; raises `RequestError` (413, 415) as soon as a limit is passed."""
+    coding = request.headers.get("content-encoding", "identity")
+    if coding != "identity":
+        problem = f"the body is compressed ({coding[:40]})"
+        raise RequestError(415, problem, "send it as it is; images are compressed already")
+    _check_length(request, limits)
+    return b"".join([chunk async for chunk in _limited(request, limits)])
+
+
+def content_type(request: Request) -> str:
+    """Return what a body is said to be, without its parameters; empty if nothing is said."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _check_length(request: Request, limits: LimitsSection) -> None:

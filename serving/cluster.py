@@ -7,6 +7,7 @@ with endpoint(config, joins=False):
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import ray
 from ray import serve
@@ -16,7 +17,8 @@ from lib.cluster import connect
 from lib.config.serving import ServeConfig
 from lib.errors import RunError, UserError
 from serving.app import DEPLOYMENT, NAME, application
-from serving.listen import answers, check_port
+from serving.listen import answers, check_port, listens
+from serving.messages import SERVICER
 
 
 @contextlib.contextmanager
@@ -31,7 +33,10 @@ def endpoint(config: ServeConfig, joins: bool) -> Iterator[None]:
         found = bool(serve.status().proxies)
         _check(config, joins, found)
         try:
-            serve.start(http_options={"host": config.http.host, "port": config.http.port})
+            serve.start(
+                http_options={"host": config.http.host, "port": config.http.port},
+                grpc_options=_grpc_options(config) if config.grpc.port else None,
+            )
             _deploy(config)
             yield
         finally:
@@ -47,12 +52,18 @@ def _check(config: ServeConfig, joins: bool, found: bool) -> None:
     host, port, options = config.http.host, config.http.port, config.serve
     if not found:
         check_port(host, port)
+        if config.grpc.port is not None:
+            check_port(host, config.grpc.port, "grpc.port")
     elif NAME in serve.status().applications:
         problem = "this Ray runs an endpoint of Manta already"
         raise UserError(problem, "stop that one, or unset RAY_ADDRESS to give this one a Ray of its own")
     elif not answers(host, port, "/-/healthz"):
         problem = f"Serve runs on this Ray already, and does not listen at {host}:{port}"
         raise UserError(problem, "give http.host and http.port of the Serve that runs")
+    elif config.grpc.port is not None and not listens(host, config.grpc.port):
+        problem = f"Serve runs on this Ray already, without this service of gRPC at {host}:{config.grpc.port}"
+        hint = f"start that Serve with {SERVICER} among its grpc_servicer_functions, or leave out grpc.port"
+        raise UserError(problem, hint)
     if not joins:  # A cluster may grow; this machine does not.
         has = ray.cluster_resources()  # type: ignore[no-untyped-call]  # as above
         cores, gpus = (options.threads or 1) * options.min_replicas, options.use_gpu * options.min_replicas
@@ -62,6 +73,11 @@ def _check(config: ServeConfig, joins: bool, found: bool) -> None:
                 f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}"
             )
             raise UserError(problem, "lower serve.min_replicas or serve.threads, or leave out serve.use_gpu")
+
+
+def _grpc_options(config: ServeConfig) -> dict[str, Any]:
+    # Reflection would answer without a token.
+    return {"port": config.grpc.port, "grpc_servicer_functions": [SERVICER], "enable_reflection": False}
 
 
 def _deploy(config: ServeConfig) -> None:

@@ -9,12 +9,14 @@ ends within `serve.request_timeout_s`, one way or another.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from time import perf_counter
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lib.config.serving import ServeConfig
@@ -27,6 +29,8 @@ from serving.schemas import Answer, ModelCard, ModelMember, ModelName, Predictio
 
 # More decoders than this only compete with the model for cores.
 _MAX_DECODERS = 4
+
+T = TypeVar("T")
 
 
 class Gateway:
@@ -97,6 +101,31 @@ class Gateway:
         classes = len(self.bundle.classes)
         if top_k is not None and not 1 <= top_k <= classes:
             raise RequestError(422, f"top_k={top_k} is out of range", f"this model has {classes} classes")
+        pixels = await self._decode_all(images)
+        results = await asyncio.gather(*(self._member.run(tensor) for tensor, _ in pixels))
+        total = perf_counter() - start
+        return [
+            self._answer(result, top_k or min(5, classes), decode_s, total)
+            for result, (_, decode_s) in zip(results, pixels, strict=True)
+        ]
+
+    async def probabilities(self, images: Sequence[bytes] | Tensor) -> NDArray[np.float32]:
+        """Return float32 [n, classes] for encoded images, or float32 [n, c, h, w] as the network takes it.
+
+        Raises `RequestError` (400, 413, 415).
+        """
+        if isinstance(images, Tensor):
+            pixels = list(images)
+        else:
+            pixels = [tensor for tensor, _ in await self._decode_all(images)]
+        results = await asyncio.gather(*(self._member.run(tensor) for tensor in pixels))
+        return np.stack([result.probabilities for result in results])
+
+    async def aside(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run something that takes its time in a thread, so that the event loop stays free."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
+
+    async def _decode_all(self, images: Sequence[bytes]) -> list[tuple[Tensor, float]]:
         decoded = await asyncio.gather(*map(self._decode, images), return_exceptions=True)
         pixels = []
         for place, outcome in enumerate(decoded, 1):
@@ -105,17 +134,11 @@ class Gateway:
             if isinstance(outcome, BaseException):
                 raise outcome
             pixels.append(outcome)
-        results = await asyncio.gather(*(self._member.run(tensor) for tensor, _ in pixels))
-        total = perf_counter() - start
-        return [
-            self._answer(result, top_k or min(5, classes), decode_s, total)
-            for result, (_, decode_s) in zip(results, pixels, strict=True)
-        ]
+        return pixels
 
     async def _decode(self, data: bytes) -> tuple[Tensor, float]:
         start = perf_counter()
-        loop, limit = asyncio.get_running_loop(), self.config.limits.max_pixels
-        pixels = await loop.run_in_executor(self._decoders, self.predictor.prepare, data, limit)
+        pixels = await self.aside(self.predictor.prepare, data, self.config.limits.max_pixels)
         return pixels, perf_counter() - start
 
     def _answer(self, result: Result, top_k: int, decode_s: float, total_s: float) -> Answer:

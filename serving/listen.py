@@ -5,7 +5,9 @@ import ipaddress
 import socket
 import time
 
+from lib.config.serving import GrpcSection, HttpSection, ServeConfig
 from lib.errors import RunError, UserError
+from serving.messages import SERVICE
 
 READY_TIMEOUT_S = 60
 
@@ -15,10 +17,10 @@ def check_host(host: str) -> None:
     address = ipaddress.ip_address(_resolve(host)[1].partition("%")[0])
     if not address.is_loopback:
         problem = f"http.host={host} would open the endpoint to other machines, and it asks for no token"
-        raise UserError(problem, "leave http.host at 127.0.0.1 and put a proxy of yours in front")
+        raise UserError(problem, "give auth.token_file=FILE, one token a line: openssl rand -hex 32 > FILE")
 
 
-def check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int, key: str = "http.port") -> None:
     """Make sure that nothing listens there yet; UserError if something does."""
     family, address = _resolve(host)
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -26,20 +28,48 @@ def check_port(host: str, port: int) -> None:
         try:
             probe.bind((address, port))
         except OSError as error:
-            hint = "choose another http.port, or stop what listens there"
-            raise UserError(f"http.port={port} cannot be used: {error.strerror}", hint) from None
+            hint = f"choose another {key}, or stop what listens there"
+            raise UserError(f"{key}={port} cannot be used: {error.strerror}", hint) from None
 
 
-def wait_until_ready(host: str, port: int, timeout_s: float = READY_TIMEOUT_S) -> None:
+def wait_until_ready(http: HttpSection, grpc: GrpcSection, timeout_s: float = READY_TIMEOUT_S) -> None:
     """Wait until the endpoint says so itself, through everything that stands in front of it.
 
     Raises RunError after `timeout_s`.
     """
-    end = time.monotonic() + timeout_s
+    host, port, end = http.host, http.port, time.monotonic() + timeout_s
     while not answers(host, port, "/v2/health/ready"):
         if time.monotonic() > end:
             raise RunError(f"http://{host}:{port} is not ready after {timeout_s:g} s")
         time.sleep(0.1)
+    if grpc.port is not None:
+        _wait_for_grpc(f"{host}:{grpc.port}", timeout_s)
+
+
+def exposure(config: ServeConfig, has_tokens: bool) -> str:
+    """Say who may come in, and where else."""
+    also = f"gRPC at {config.http.host}:{config.grpc.port}; " if config.grpc.port else ""
+    return also + ("asks for a token" if has_tokens else "open to this machine only, without a token")
+
+
+def _wait_for_grpc(address: str, timeout_s: float) -> None:
+    import grpc  # here, for an endpoint without gRPC is to start without it
+
+    with grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary(f"/{SERVICE}/ServerReady")
+        try:
+            ask(b"", timeout=timeout_s, wait_for_ready=True)
+        except grpc.RpcError as error:
+            raise RunError(f"gRPC at {address} is not ready: {error.details()}") from None
+
+
+def listens(host: str, port: int) -> bool:
+    """Tell whether anything listens there."""
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def answers(host: str, port: int, path: str) -> bool:

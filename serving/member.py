@@ -66,7 +66,7 @@ class Member:
         return self._thread.submit(function).result()
 
     async def run(self, pixels: Tensor) -> Result:
-        """Queue one image, uint8 [c, h, w]; raises what `forward` raises."""
+        """Queue one image, uint8 [c, h, w], or float32 if it is normalised; raises what `forward` raises."""
         waiting = _Waiting(pixels, asyncio.get_running_loop().create_future(), perf_counter())
         self._queue.append(waiting)
         if self._drain is None or self._drain.done():
@@ -102,9 +102,11 @@ class Member:
                     item.future.set_result(Result(row, start - item.since, took, len(batch)))
 
     def _next_batch(self) -> list[_Waiting]:
-        """Take what waits, without those whose client has left or timed out."""
+        """Take what waits and is of one kind, without those whose client has left or timed out."""
         batch: list[_Waiting] = []
         while self._queue and len(batch) < self._max_batch_size:
+            if batch and self._queue[0].pixels.dtype != batch[0].pixels.dtype:
+                break
             item = self._queue.popleft()
             if not item.future.done():
                 batch.append(item)

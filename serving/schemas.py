@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+# The smallest PNG: one grey pixel.
+EXAMPLE_IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
+
 
 class Schema(BaseModel):
     """Base of every answer: closed, described by its docstrings."""
@@ -137,3 +140,73 @@ class ModelMetadata(Schema):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+
+
+class ModelIndex(Schema):
+    """An entry of `POST /v2/repository/index`."""
+
+    name: str = Field(examples=["digits"])
+    version: str = Field(examples=["3f9c2a71d0be"])
+    state: str = Field(examples=["READY"])
+    reason: str
+
+
+class RequestSchema(Schema):
+    """Base of what clients send: no text is taken for a number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class InferInput(RequestSchema):
+    """A tensor that is sent."""
+
+    name: str = Field(examples=["image"])
+    """`image`, or `pixels`: the network's input, preprocessed by the client as `GET /model` says."""
+    datatype: str = Field(examples=["BYTES"])
+    """`BYTES` for `image`, `FP32` for `pixels`."""
+    shape: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(examples=[[1]])
+    """[n] for `image`, [n, channels, image_size, image_size] for `pixels`."""
+    parameters: dict[str, Any] = {}
+    """`binary_data_size`: bytes of this tensor after the JSON."""
+    data: list[Any] | None = Field(default=None, examples=[[EXAMPLE_IMAGE]])
+    """Elements: base64 text for `image`, numbers for `pixels`; flat, or in rows."""
+
+
+class InferOutput(RequestSchema):
+    """An output that is asked for."""
+
+    name: str = Field(examples=["probabilities"])
+    """`probabilities` or `label`."""
+    parameters: dict[str, Any] = {}
+    """`binary_data`: whether to send it in binary after the JSON."""
+
+
+class InferRequest(RequestSchema):
+    """Body of `POST /v2/models/NAME/infer`."""
+
+    id: str | None = Field(default=None, examples=["42"])
+    """Comes back in the answer."""
+    parameters: dict[str, Any] = {}
+    """`binary_data_output`: whether to send all outputs in binary after the JSON."""
+    inputs: list[InferInput]
+    outputs: list[InferOutput] = []
+    """Which outputs to send; all, if none is named."""
+
+
+class OutputTensor(TensorMetadata):
+    """A tensor of the answer."""
+
+    parameters: dict[str, Any] | None = None
+    """`binary_data_size`: bytes of this tensor after the JSON."""
+    data: list[float] | list[str] | None = Field(default=None, examples=[["7"]])
+    """Elements, flat; none if they are in binary."""
+
+
+class InferResponse(Schema):
+    """Answer of `POST /v2/models/NAME/infer`."""
+
+    model_name: str = Field(examples=["digits"])
+    model_version: str = Field(examples=["3f9c2a71d0be"])
+    id: str | None = None
+    """As in the request."""
+    outputs: list[OutputTensor]

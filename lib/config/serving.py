@@ -16,6 +16,13 @@ class HttpSection(Section):
     """Port to listen on."""
 
 
+class GrpcSection(Section):
+    """The Open Inference Protocol over gRPC."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port to listen on, at http.host; without one there is no gRPC. Triton's clients expect 8001."""
+
+
 class ServeSection(Section):
     """How requests are batched, queued and scaled."""
 
@@ -54,11 +61,50 @@ class LimitsSection(Section):
     """Images in one request."""
 
 
+class AuthSection(Section):
+    """Who may use the endpoint; without a token it is open to this machine only."""
+
+    token_file: str | None = None
+    """File with a token on each line, each of which is let in; also read from the variable MANTA_TOKENS."""
+
+
+class LogSection(Section):
+    """What is written about requests."""
+
+    access_dir: str | None = None
+    """Folder for a line of JSON per request, a file for each replica; without it Serve keeps its own log."""
+
+
+class TracingSection(Section):
+    """Spans of OpenTelemetry."""
+
+    endpoint: str | None = Field(default=None, pattern=r"^https?://\S+$", examples=["http://localhost:4318"])
+    """Collector that takes OTLP over HTTP; without one, no spans. Needs pip install 'manta[tracing]'."""
+    sample_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the requests that get a span, where the caller has not decided."""
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if self.endpoint is None and self.sample_fraction != 1:
+            raise ValueError("tracing.sample_fraction has no effect without tracing.endpoint=URL")
+        return self
+
+
 class ServeConfig(Section):
     """Serve a bundle over HTTP."""
 
     bundle: str = Field(examples=["runs/digits/bundle"])
     """Bundle folder written by jobs/finetune.py."""
     http: HttpSection = HttpSection()
+    grpc: GrpcSection = GrpcSection()
     serve: ServeSection = ServeSection()
     limits: LimitsSection = LimitsSection()
+    auth: AuthSection = AuthSection()
+    log: LogSection = LogSection()
+    tracing: TracingSection = TracingSection()
+
+    @model_validator(mode="after")
+    def _ports(self) -> Self:
+        if self.grpc.port == self.http.port:
+            raise ValueError(f"grpc.port={self.grpc.port} is http.port too; choose another")
+        return self

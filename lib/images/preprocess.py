@@ -96,8 +96,10 @@ def _decode_and_crop(
 def normalise(pixels: Tensor, spec: PreprocessSpec) -> Tensor:
     """Turn uint8 [b, c, h, w] into float32 of the same shape, with the mean and std of the specification.
 
-    The layout in memory is kept.
+    The layout in memory is kept. Float32 is normalised already, and comes back as it is.
     """
+    if pixels.dtype == torch.float32:
+        return pixels
     if pixels.shape[1] == 1 or not pixels.is_contiguous(memory_format=torch.channels_last):
         scale, shift = _scale_and_shift(spec, pixels.device, 1)
         return pixels.float().mul_(scale.view(-1, 1, 1)).add_(shift.view(-1, 1, 1))

@@ -46,3 +46,20 @@ def test_scale_and_resources(bundle_path: Path) -> None:
     config["serve"] = {"min_replicas": 1, "max_replicas": 3}
     scaled = options(application(ServeConfig.model_validate(config)))
     assert scaled._deployment_config.autoscaling_config.max_replicas == 3
+
+
+def test_what_is_checked_before_a_replica_starts(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"auth\.token_file"):
+        build({"bundle": str(bundle_path), "auth.token_file": str(tmp_path / "none")})
+    with pytest.raises(UserError, match=r"grpc\.port=8000 is http\.port too"):
+        build({"bundle": str(bundle_path), "grpc.port": "8000"})
+    monkeypatch.setenv("MANTA_TOKENS", "s3cret")
+    monkeypatch.chdir(tmp_path)
+    bound = options(build({"bundle": str(bundle_path), "log.access_dir": "logs", "limits.max_body_mb": "3"}))
+    config, tokens = bound.init_args
+    assert config.log.access_dir == str(tmp_path / "logs")
+    assert tokens.holder("Bearer s3cret")
+    limit = bound.ray_actor_options["runtime_env"]["env_vars"]["RAY_SERVE_GRPC_MAX_MESSAGE_SIZE"]
+    assert int(limit) == 4_000_000

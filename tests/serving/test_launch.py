@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
 
+from lib.config.serving import ServeConfig
 from lib.errors import UserError
-from serving.listen import answers, check_host, check_port
+from serving.listen import answers, check_host, check_port, exposure, listens
 from serving.proxy import fast_environment, free_ports, only_loopback
 
 
@@ -23,15 +24,25 @@ def test_other_machines_are_not_let_in_without_tokens(host: str) -> None:
         check_host(host)
 
 
+def test_what_is_said_about_who_may_come_in() -> None:
+    config = ServeConfig.model_validate({"bundle": "b", "grpc": {"port": 8001}})
+    assert exposure(config, has_tokens=True) == "gRPC at 127.0.0.1:8001; asks for a token"
+    assert "without a token" in exposure(ServeConfig(bundle="b"), has_tokens=False)
+
+
 def test_a_port_that_is_in_use() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
+        assert listens("127.0.0.1", port)
         with pytest.raises(UserError, match=f"http.port={port}"):
             check_port("127.0.0.1", port)
+        with pytest.raises(UserError, match=r"another grpc\.port"):
+            check_port("127.0.0.1", port, "grpc.port")
     check_port("127.0.0.1", port)
     assert not answers("127.0.0.1", port, "/")
+    assert not listens("127.0.0.1", port)
 
 
 def test_haproxy_listens_on_loopback_only() -> None:
@@ -41,6 +52,8 @@ def test_haproxy_listens_on_loopback_only() -> None:
         "127.0.0.1:8000",
         "127.0.0.1:8404",
     ]
+    asked_for = "frontend b\n    bind 0.0.0.0:8000\n"
+    assert only_loopback(asked_for) == asked_for
 
 
 def test_rays_own_template_has_no_other_kind_of_open_port() -> None:
