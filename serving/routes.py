@@ -12,7 +12,7 @@ from fastapi import FastAPI, Query, Request
 from starlette.responses import Response
 
 import lib
-from serving import problems
+from serving import page, problems
 from serving.body import FIELD, read_images
 from serving.gateway import Gateway
 from serving.problems import RequestError
@@ -64,6 +64,7 @@ def create_app(gateway: Callable[[], Gateway]) -> FastAPI:
     """Build the application; `gateway` is called once per request."""
     app = FastAPI(title="Manta", summary="Image classification", version=lib.__version__)
     problems.install(app)
+    page.add(app)
     _add_predict(app, gateway)
     _add_protocol(app, gateway)
     return app
@@ -82,15 +83,24 @@ def _add_predict(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
         top_k: Annotated[
             int | None, Query(ge=1, description="How many classes to list; by default 5, or all if fewer.")
         ] = None,
+        explain: Annotated[bool, Query(description="Add a heat map of where the network looked.")] = False,
+        explain_class: Annotated[
+            str | None, Query(description="The class that the heat map is for; by default the most likely.")
+        ] = None,
     ) -> Response:
         """Send the bytes of a picture as the body (`curl --data-binary @photo.jpg URL/predict`), or
         multipart with one or more fields `file`. Several files are answered by a list, in their order."""
-        check_parameters(request, ("top_k",))
+        check_parameters(request, ("top_k", "explain", "explain_class"))
+        if explain_class is not None and not explain:
+            raise RequestError(422, "explain_class without explain=true", "add explain=true")
         since, gate = perf_counter(), gateway()
         async with gate.admission():
             images = await read_images(request, gate.config.limits)
             answers = await gate.predict(images.data, top_k, since)
-        body = ANSWERS.dump_json(answers) if images.many else answers[0].model_dump_json()
+            if explain:
+                await gate.explain(images.data, answers, explain_class)
+        one, many = answers[0].model_dump_json, ANSWERS.dump_json
+        body = many(answers, exclude_none=True) if images.many else one(exclude_none=True)
         return Response(body, media_type="application/json")
 
     @app.get("/model", summary="What is being served")
