@@ -76,7 +76,9 @@ def grad_cam(model: nn.Module, pixels: Tensor, spec: PreprocessSpec, class_index
         for handle in handles:
             handle.remove()
     tensors = [output for _, output in outputs]
-    gradients = torch.autograd.grad(logit, tensors, allow_unused=True) if tensors else ()
+    gradients: tuple[Tensor | None, ...] = ()
+    if tensors:
+        gradients = torch.autograd.grad(logit, tensors, allow_unused=True)
     for (module, output), gradient in zip(reversed(outputs), reversed(gradients), strict=True):
         if gradient is None:
             continue
@@ -106,7 +108,7 @@ def as_map(output: Tensor, module: nn.Module) -> Tensor | None:
         tokens = output.shape[1]
         side = int(tokens**0.5)
         if side > 1 and tokens - side * side <= _MOST_PREFIXES:
-            return output[0, tokens - side * side :].T.unflatten(1, (side, side))
+            return output[0, tokens - side * side :].T.reshape(-1, side, side)
     return None
 
 
