@@ -23,6 +23,7 @@ from lib.config.serving import ServeConfig
 from lib.errors import RunError
 from lib.images.decode import ImageError
 from lib.predict.predictor import Predictor
+from serving.explanations import Explanations
 from serving.member import Member, Result, usable_cores
 from serving.problems import RequestError, from_image
 from serving.schemas import Answer, ModelCard, ModelMember, ModelName, Prediction, Preprocessing, Timing
@@ -46,6 +47,8 @@ class Gateway:
         self.bundle = self.predictor.bundle
         self.name = ModelName(name=url_name(self.bundle.name), version=self.bundle.version)
         self._member = Member(self.predictor.probabilities, serve.max_batch_size, serve.threads)
+        device = "cuda" if serve.use_gpu else "cpu"
+        self._explanations = Explanations(self.bundle, self._member.aside, device)
         self._decoders = ThreadPoolExecutor(min(serve.threads or usable_cores(), _MAX_DECODERS), "decode")
         self._capacity = serve.max_queued + serve.max_batch_size
         self._admitted = 0
@@ -135,6 +138,18 @@ class Gateway:
                 raise outcome
             pixels.append(outcome)
         return pixels
+
+    async def explain(self, images: Sequence[bytes], answers: Sequence[Answer], label: str | None) -> None:
+        """Add to each answer a heat map for a class, or for the most likely one.
+
+        Raises `RequestError` (422) for an unknown class, or a network that has nothing to show.
+        """
+        if label is not None and label not in self.bundle.classes:
+            raise RequestError(422, f"there is no class {label}", "GET /model lists the classes")
+        limit = self.config.limits.max_pixels
+        for data, answer in zip(images, answers, strict=True):
+            why = answer.predictions[0].label if label is None else label
+            answer.explanation = await self._explanations.explain(data, why, limit)
 
     async def _decode(self, data: bytes) -> tuple[Tensor, float]:
         start = perf_counter()

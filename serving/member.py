@@ -65,6 +65,10 @@ class Member:
         """Run something in the thread of the network and wait for it (before any request is taken)."""
         return self._thread.submit(function).result()
 
+    async def aside(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run something in the thread of the network, between two batches."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
     async def run(self, pixels: Tensor) -> Result:
         """Queue one image, uint8 [c, h, w], or float32 if it is normalised; raises what `forward` raises."""
         waiting = _Waiting(pixels, asyncio.get_running_loop().create_future(), perf_counter())

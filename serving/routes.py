@@ -13,7 +13,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 
 import lib
-from serving import docs, openapi, problems, protocol_routes
+from serving import docs, openapi, page, problems, protocol_routes
 from serving.access import Access, Door
 from serving.body import read_images
 from serving.gateway import Gateway
@@ -33,6 +33,7 @@ def create_app(gateway: Callable[[], Gateway], door: Callable[[], Door] = Door) 
     problems.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_BYTES, compresslevel=4)
     app.add_middleware(Access, door=door)  # the outermost
+    page.add(app)
     _add_predict(app, gateway)
     protocol_routes.add(app, gateway)
     docs.add(app)
@@ -53,15 +54,24 @@ def _add_predict(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
         top_k: Annotated[
             int | None, Query(ge=1, description="How many classes to list; by default 5, or all if fewer.")
         ] = None,
+        explain: Annotated[bool, Query(description="Add a heat map of where the network looked.")] = False,
+        explain_class: Annotated[
+            str | None, Query(description="The class that the heat map is for; by default the most likely.")
+        ] = None,
     ) -> Response:
         """Send the bytes of a picture as the body (`curl --data-binary @photo.jpg URL/predict`), or
         multipart with one or more fields `file`. Several files are answered by a list, in their order."""
-        check_parameters(request, ("top_k",))
+        check_parameters(request, ("top_k", "explain", "explain_class"))
+        if explain_class is not None and not explain:
+            raise RequestError(422, "explain_class without explain=true", "add explain=true")
         since, gate = perf_counter(), gateway()
         async with gate.admission():
             images = await read_images(request, gate.config.limits)
             answers = await gate.predict(images.data, top_k, since)
-        body = ANSWERS.dump_json(answers) if images.many else answers[0].model_dump_json()
+            if explain:
+                await gate.explain(images.data, answers, explain_class)
+        one, many = answers[0].model_dump_json, ANSWERS.dump_json
+        body = many(answers, exclude_none=True) if images.many else one(exclude_none=True)
         return Response(body, media_type="application/json")
 
     @app.get("/model", summary="What is being served")

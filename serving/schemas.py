@@ -59,6 +59,17 @@ class Timing(Schema):
     """From the first byte of the request to this answer; for many images, of the request as a whole."""
 
 
+class Explanation(Schema):
+    """Where the network looked: Grad-CAM (Selvaraju et al. 2017) over the picture as the network saw it."""
+
+    label: str = Field(examples=["7"])
+    """The class that the map speaks for."""
+    arch: str = Field(examples=["resnet18"])
+    """The network that is explained: of an ensemble its first member."""
+    png: str = Field(json_schema_extra={"contentEncoding": "base64", "contentMediaType": "image/png"})
+    """The picture with the map on it, as a PNG in base64; the hotter, the more it spoke for the class."""
+
+
 class Answer(Schema):
     """The most likely classes of one image, best first."""
 
@@ -67,6 +78,8 @@ class Answer(Schema):
     members_used: int = Field(examples=[1])
     """How many members of the ensemble were asked; 1 for a bundle."""
     timing_ms: Timing
+    explanation: Explanation | None = None
+    """Only with `explain=true`; the time it took is not in `timing_ms`."""
 
 
 ANSWERS = TypeAdapter(list[Answer])

@@ -128,6 +128,15 @@ def test_several_files(client: httpx.Client, picture: Picture) -> None:
     assert [len(answer["predictions"]) for answer in response.json()] == [5, 5, 5]
 
 
+def test_the_page_and_a_heat_map(client: httpx.Client, picture: Picture) -> None:
+    page = client.get("/")
+    assert page.text.startswith("<!doctype html>")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    answer = Answer.model_validate_json(client.post("/predict?explain=true", content=picture()).text)
+    assert answer.explanation is not None
+    assert answer.explanation.label == answer.predictions[0].label
+
+
 def test_bad_requests_are_refused_and_do_no_harm(client: httpx.Client, picture: Picture) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(40):
