@@ -188,6 +188,28 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(path, manifest)
 
 
+def extend_bundle(bundle: Bundle, path: Path, extend: Callable[[Path], Int8Facts]) -> Bundle:
+    """Copy a bundle to `path` with an int8 network, which `extend` writes into the folder that it is given.
+
+    Raises `UserError` if the folder exists.
+    """
+    if path.exists():
+        raise UserError(f"the bundle {path} exists", "choose another out=, or remove it first")
+    make_folder(path.parent)
+    folder = make_partial(path)
+    try:
+        shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
+        facts = extend(folder)
+        files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p != folder / MANIFEST]
+        sha256 = {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
+        manifest = bundle.manifest.model_copy(update={"int8": facts, "sha256": sha256})
+        (folder / MANIFEST).write_text(_to_json(manifest, indent=1) + "\n", encoding="utf-8")
+        folder.rename(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Bundle(path, manifest)
+
+
 def _to_json(manifest: BundleManifest, indent: int | None = None) -> str:
     # A bundle without int8 reads as it did before there was any, and keeps its version.
     return manifest.model_dump_json(indent=indent, exclude={"int8"} if manifest.int8 is None else None)

@@ -42,12 +42,12 @@ def convert(network: nn.Module, spec: PreprocessSpec) -> "openvino.Model":
     batch = torch.export.Dim("batch", min=1, max=_MOST_IMAGES)
     with torch.no_grad():
         exported = torch.export.export(network, (example,), dynamic_shapes=({0: batch},), strict=False)
-    return _openvino().convert_model(exported)
+    return without_telemetry().convert_model(exported)
 
 
 def load(path: Path) -> "openvino.Model":
     """Read a network that was saved as .xml, with its weights beside it as .bin."""
-    return _openvino().Core().read_model(path)
+    return without_telemetry().Core().read_model(path)
 
 
 def run_in_openvino(model: "openvino.Model", spec: PreprocessSpec, threads: int) -> Forward:
@@ -68,7 +68,7 @@ def _compile(
     model: "openvino.Model", spec: PreprocessSpec, threads: int, dtype: torch.dtype
 ) -> "openvino.InferRequest":
     """Return a request that takes [b, h, w, c]: uint8, or float32 that is normalised already."""
-    ov = _openvino()
+    ov = without_telemetry()
     steps = ov.preprocess.PrePostProcessor(model.clone())
     tensor = steps.input().tensor()
     tensor.set_layout(ov.Layout("NHWC"))
@@ -89,7 +89,7 @@ def _compile(
     return ov.Core().compile_model(steps.build(), "CPU", settings).create_infer_request()
 
 
-def _openvino() -> Any:
+def without_telemetry() -> Any:
     """Import OpenVINO without its telemetry, which would tell its makers of every start."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: cannot be imported
     import openvino
