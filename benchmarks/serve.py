@@ -63,7 +63,7 @@ class Settings(Section):
     """Compare serving in Manta with its peers."""
 
     model: str = "resnet18"
-    """Network, with random weights and 1000 classes."""
+    """Network, with random weights and ten classes."""
     image_size: Annotated[int, Field(gt=31)] = 224
     """Side of the square that it sees."""
     engine: Literal["openvino", "torch"] = "openvino"
