@@ -4,8 +4,8 @@ python benchmarks/load.py http://127.0.0.1:8000/predict photo.jpg connections=16
 python benchmarks/load.py http://127.0.0.1:8000/predict photo.jpg connections=64 seconds=10 rate=25
 
 Without a rate every connection sends its next request when it has its answer: that saturates a server. With
-one, requests are sent at random moments, so many a second on average, whatever the server does; their time
-counts from the moment when they should have been sent.
+one, requests are sent at random moments, so many a second on average, whatever the server does, or with
+arrivals=even at equal distances; their time counts from the moment when they should have been sent.
 """
 
 import http.client
@@ -44,13 +44,14 @@ def main() -> None:
     words = dict(word.split("=") for word in sys.argv[3:])
     seconds, rate = float(words["seconds"]), float(words.get("rate", 0))
     send = partial(_send, url, body, words.get("type", "image/jpeg"))
-    print(json.dumps(run(send, int(words["connections"]), seconds, rate)), flush=True)
+    even = words.get("arrivals") == "even"
+    print(json.dumps(run(send, int(words["connections"]), seconds, rate, even=even)), flush=True)
 
 
-def run(send: Send, connections: int, seconds: float, rate: float) -> dict[str, float]:
+def run(send: Send, connections: int, seconds: float, rate: float, *, even: bool) -> dict[str, float]:
     """Return requests per second, percentiles of the latency in milliseconds, and the errors."""
     seen, start = Seen(), time.perf_counter() + 0.1
-    moments = _moments(start, seconds, rate)
+    moments = _moments(start, seconds, rate, even)
     arguments = (moments, threading.Lock(), start + seconds, seen)
     senders = [threading.Thread(target=send, args=arguments) for _ in range(connections)]
     for sender in senders:
@@ -71,12 +72,13 @@ def run(send: Send, connections: int, seconds: float, rate: float) -> dict[str, 
     }
 
 
-def _moments(start: float, seconds: float, rate: float) -> Iterator[float | None]:
+def _moments(start: float, seconds: float, rate: float, even: bool) -> Iterator[float | None]:
     """Yield when the next request is due; None: at once."""
     if not rate:
         while True:
             yield None
-    gaps = np.random.default_rng(_SEED).exponential(1 / rate, int(2 * rate * seconds) + 100)
+    count = int(2 * rate * seconds) + 100
+    gaps = np.full(count, 1 / rate) if even else np.random.default_rng(_SEED).exponential(1 / rate, count)
     yield from (start + moment for moment in gaps.cumsum() if moment < seconds)
 
 

@@ -72,6 +72,9 @@ class Settings(Section):
     """Requests that are under way at the same time when a server is saturated."""
     seconds: Annotated[float, Field(gt=0.5)] = 10.0
     """Length of each of the two measurements."""
+    arrivals: Literal["random", "even"] = "random"
+    """When requests come at 60 % load: independently of each other, as users do, or at equal distances. One
+    server that needs the same time for each cannot have p99 below 4 times p50 with the former."""
     rounds: Count = 2
     """Times that everything is run; medians are shown."""
     servers: tuple[Server, ...] = ("manta", "manta_int8", "fastapi", "litserve", "ray_naive")
@@ -164,7 +167,8 @@ def measure(server: str, work: Work, settings: Settings, out: Path) -> dict[str,
     kind, body = "image/jpeg", work.folder / "photo.jpg"
     if server == "litserve":
         kind, body = "application/json", work.folder / "photo.json"
-    load = [sys.executable, str(_HERE / "load.py"), url, str(body), f"type={kind}"]
+    words = [f"type={kind}", f"arrivals={settings.arrivals}"]
+    load = [sys.executable, str(_HERE / "load.py"), url, str(body), *words]
     environment = environment_without(ENVIRONMENT) | {"PYTHONPATH": str(_HERE.parent)}
     environment.pop("RAY_ADDRESS", None)
     with Child(command(server, work, port), out, environment) as child:
@@ -226,7 +230,7 @@ def show(
     if medians:
         title = (
             f"{settings.model} at {settings.image_size}, {settings.engine}, one JPEG of 500 x 375 a request, "
-            f"{settings.connections} connections; then 60% of those requests, at random moments"
+            f"{settings.connections} connections; then 60% of those requests, {settings.arrivals} arrivals"
         )
         print_table(
             title, ["server", *_COLUMNS], [[name, *values.values()] for name, values in medians.items()]
