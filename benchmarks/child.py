@@ -1,4 +1,4 @@
-"""One training as a process of its own, whose steps are seen from outside.
+"""One training, or one server, as a process of its own that is seen from outside.
 
 with Child(command, folder, environment) as child:
     clocks = child.wait_for_steps(24, timeout_s=900)      # {pid: ends}; ChildError if it ends before
@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,11 +23,11 @@ _END_S = 30.0
 
 
 class ChildError(Exception):
-    """The training ended before it did what was waited for."""
+    """It ended, or failed, before it did what was waited for."""
 
 
 class Child:
-    """A training that has been started; left, it is ended with all that it started."""
+    """A process that has been started; left, it is ended with all that it started."""
 
     def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
         self._clocks = folder / "clock"
@@ -85,6 +85,20 @@ class Child:
         if code:
             raise ChildError(self.last_line())
         return time.time() - self.started_at
+
+    def wait_until(self, is_so: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until something is so; ChildError if the process ends before, or it takes too long."""
+        while not is_so():
+            if self.has_ended():
+                raise ChildError(self.last_line())
+            if time.time() > self.started_at + timeout_s:
+                raise ChildError(f"not ready after {timeout_s:.0f} s")
+            time.sleep(_LOOK_S)
+
+    def memory_mb(self) -> float:
+        """Return megabytes of the process and all that it started; shared pages count once."""
+        root = psutil.Process(self._process.pid)
+        return sum(p.memory_full_info().pss for p in [root, *root.children(recursive=True)]) / 1e6
 
     def has_ended(self) -> bool:
         """Tell whether its first process is gone."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -29,6 +30,27 @@ from lib.models.bundled import MANIFEST, WEIGHTS, BundleFacts
 from lib.models.weights import load_exact
 
 
+class Int8Facts(BaseModel):
+    """The network in int8, and what that costs: accuracies are fractions of the same `num_samples` images."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str
+    """Of OpenVINO's .xml within the bundle; the weights lie beside it as .bin."""
+    dataset: dict[str, str]
+    split: str
+    calibration_images: int
+    """Images of the split that ranges were taken from; accuracy was measured on the others."""
+    num_samples: int
+    accuracy: float
+    fp32_accuracy: float
+    agreement: float
+    """Fraction of the images to which both give the same label."""
+    max_accuracy_drop: float
+    golden: list[float]
+    """Probabilities of the golden picture."""
+
+
 class BundleManifest(BundleFacts):
     """Contents of `bundle.json`."""
 
@@ -36,6 +58,7 @@ class BundleManifest(BundleFacts):
     temperature: float = 1.0
     metrics: dict[str, dict[str, float]]
     dataset: dict[str, str]
+    int8: Int8Facts | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +113,7 @@ class Bundle:
     @property
     def version(self) -> str:
         """Twelve hexadecimal digits that change with the manifest, and so with any file of the bundle."""
-        return hashlib.sha256(self.manifest.model_dump_json().encode()).hexdigest()[:12]
+        return hashlib.sha256(_to_json(self.manifest).encode()).hexdigest()[:12]
 
     @property
     def name(self) -> str:
@@ -139,7 +162,7 @@ def write_bundle(path: Path, content: BundleContent) -> Bundle:
             dataset=content.dataset,
             sha256={p.relative_to(folder).as_posix(): _sha256(p) for p in files},
         )
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / MANIFEST).write_text(_to_json(manifest, indent=1) + "\n", encoding="utf-8")
         folder.rename(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -163,6 +186,33 @@ def read_bundle(path: Path) -> Bundle:
         if _sha256(part) != expected:
             raise UserError(f"{part} has changed since the bundle was written", "restore the bundle")
     return Bundle(path, manifest)
+
+
+def extend_bundle(bundle: Bundle, path: Path, extend: Callable[[Path], Int8Facts]) -> Bundle:
+    """Copy a bundle to `path` with an int8 network, which `extend` writes into the folder that it is given.
+
+    Raises `UserError` if the folder exists.
+    """
+    if path.exists():
+        raise UserError(f"the bundle {path} exists", "choose another out=, or remove it first")
+    make_folder(path.parent)
+    folder = make_partial(path)
+    try:
+        shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
+        facts = extend(folder)
+        files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p != folder / MANIFEST]
+        sha256 = {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
+        manifest = bundle.manifest.model_copy(update={"int8": facts, "sha256": sha256})
+        (folder / MANIFEST).write_text(_to_json(manifest, indent=1) + "\n", encoding="utf-8")
+        folder.rename(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Bundle(path, manifest)
+
+
+def _to_json(manifest: BundleManifest, indent: int | None = None) -> str:
+    # A bundle without int8 reads as it did before there was any, and keeps its version.
+    return manifest.model_dump_json(indent=indent, exclude={"int8"} if manifest.int8 is None else None)
 
 
 def _write_golden(folder: Path, golden: Golden) -> None:

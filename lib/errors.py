@@ -1,4 +1,4 @@
-"""The two errors a user may see, each a sentence and what to type next.
+"""The errors a user may see, each a sentence and what to type next.
 
 raise UserError("no dataset at runs/digits", "pack one: python jobs/pack.py source=digits out=runs/digits")
 """
@@ -26,3 +26,9 @@ class UserError(MantaError):
 
 class RunError(MantaError):
     """A run that had started could not go on (exit code 1)."""
+
+
+class GateError(MantaError):
+    """A gate was not passed, such as a margin of accuracy (exit code 3)."""
+
+    exit_code = 3

@@ -8,10 +8,12 @@ ends within `serve.request_timeout_s`, one way or another.
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -19,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lib.config.serving import ServeConfig
+from lib.config.serving import ServeConfig, ServeSection
 from lib.errors import RunError
 from lib.images.decode import ImageError
+from lib.predict.engines import Wanted
 from lib.predict.predictor import Predictor
 from serving.explanations import Explanations
 from serving.member import Member, Result, usable_cores
@@ -30,6 +33,8 @@ from serving.schemas import Answer, ModelCard, ModelMember, ModelName, Predictio
 
 # More decoders than this only compete with the model for cores.
 _MAX_DECODERS = 4
+
+log = logging.getLogger("ray.serve")
 
 T = TypeVar("T")
 
@@ -43,16 +48,21 @@ class Gateway:
     def __init__(self, config: ServeConfig) -> None:
         self.config = config
         serve = config.serve
-        self.predictor = Predictor(config.bundle, device="cuda" if serve.use_gpu else "cpu")
+        self._member = Member(self._forward, serve.max_batch_size, serve.threads)
+        # In the thread that will run it: that is where it is measured, and proved on the golden images.
+        self.predictor: Predictor = self._member.call(
+            partial(Predictor, config.bundle, _wanted(serve), log.info)
+        )
         self.bundle = self.predictor.bundle
         self.name = ModelName(name=url_name(self.bundle.name), version=self.bundle.version)
-        self._member = Member(self.predictor.probabilities, serve.max_batch_size, serve.threads)
         device = "cuda" if serve.use_gpu else "cpu"
         self._explanations = Explanations(self.bundle, self._member.aside, device)
         self._decoders = ThreadPoolExecutor(min(serve.threads or usable_cores(), _MAX_DECODERS), "decode")
         self._capacity = serve.max_queued + serve.max_batch_size
         self._admitted = 0
-        self._member.call(self.predictor.golden_check)
+
+    def _forward(self, pixels: Tensor) -> NDArray[np.float32]:
+        return self.predictor.probabilities(pixels)
 
     @property
     def ready(self) -> bool:
@@ -183,11 +193,29 @@ class Gateway:
         return ModelCard(
             name=self.name.name,
             version=self.name.version,
-            members=[ModelMember(arch=bundle.arch, version=bundle.version, weight=1.0)],
+            members=[
+                ModelMember(
+                    arch=bundle.arch,
+                    version=bundle.version,
+                    weight=1.0,
+                    engine=self.predictor.engine.name,
+                    precision=self.predictor.engine.precision,
+                )
+            ],
             classes=list(bundle.classes),
             preprocessing=Preprocessing.model_validate(bundle.preprocess.to_dict()),
             views="none",
         )
+
+
+def _wanted(serve: ServeSection) -> Wanted:
+    return Wanted(
+        serve.engine,
+        serve.precision,
+        threads=serve.threads or usable_cores(),
+        max_batch_size=serve.max_batch_size,
+        device="cuda" if serve.use_gpu else "cpu",
+    )
 
 
 def url_name(name: str) -> str:

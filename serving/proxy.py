@@ -32,6 +32,8 @@ def fast_environment(folder: Path) -> dict[str, str]:
         return {}
     stats, metrics, fallback, grpc_fallback = free_ports(4)
     values = {
+        # Ray starts its workers at 15, and then everything else on the machine goes before an answer.
+        "RAY_worker_niceness": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         # HAProxy stands on this machine and retries elsewhere: no need to wait for load balancers.

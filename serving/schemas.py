@@ -102,6 +102,10 @@ class ModelMember(Schema):
     arch: str = Field(examples=["resnet18"])
     version: str = Field(examples=["3f9c2a71d0be"])
     weight: float = Field(examples=[1.0])
+    engine: str = Field(examples=["openvino"])
+    """What runs it, as `serve.engine` names it."""
+    precision: str = Field(examples=["fp32"])
+    """fp32, int8 or half."""
 
 
 class ModelCard(ModelName):

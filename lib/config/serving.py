@@ -1,10 +1,26 @@
 """What an endpoint may be told: the words of `python -m serving` and `serve run serving.app:build`."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lib.config.section import Count, Section
+
+# What each engine can compute in, without and with a GPU.
+_PRECISIONS: dict[bool, dict[str, tuple[str, ...]]] = {
+    False: {
+        "auto": ("fp32", "int8"),
+        "torch": ("fp32",),
+        "compiled": ("fp32",),
+        "openvino": ("fp32", "int8"),
+    },
+    True: {
+        "auto": ("fp32", "half"),
+        "torch": ("fp32", "half"),
+        "compiled": ("fp32",),
+        "cuda_graphs": ("fp32", "half"),
+    },
+}
 
 
 class HttpSection(Section):
@@ -40,6 +56,25 @@ class ServeSection(Section):
     """Cores per replica; 0 takes all cores of the node."""
     use_gpu: bool = False
     """Run each replica on a GPU."""
+    engine: Literal["auto", "torch", "compiled", "openvino", "cuda_graphs"] = "auto"
+    """What runs the network. auto measures those that are installed when a replica starts, and takes the
+    fastest; only compiled (torch.compile, a minute at start) has to be asked for. openvino is for CPUs,
+    cuda_graphs for GPUs. Each is proved on the golden picture."""
+    precision: Literal["auto", "fp32", "int8", "half"] = "auto"
+    """int8 needs a bundle of jobs/quantize.py, and openvino; half needs a GPU. auto takes what is fastest,
+    and so int8 where the bundle has it."""
+
+    @model_validator(mode="after")
+    def _runs(self) -> Self:
+        allowed = _PRECISIONS[self.use_gpu]
+        place = f"serve.use_gpu={str(self.use_gpu).lower()}"
+        if self.engine not in allowed:
+            raise ValueError(f"serve.engine={self.engine} does not run with {place}; {', '.join(allowed)} do")
+        if self.precision not in ("auto", *allowed[self.engine]):
+            which = f"serve.engine={self.engine} and {place}" if self.engine != "auto" else place
+            known = " or ".join(allowed[self.engine])
+            raise ValueError(f"serve.precision={self.precision} does not go with {which}; {known} does")
+        return self
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

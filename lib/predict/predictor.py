@@ -3,9 +3,11 @@
 predictor = Predictor("runs/demo/run/bundle")
 probabilities = predictor.predict([path.read_bytes()])     # float32 [n, classes]
 predictor.bundle.classes[probabilities[0].argmax()]
+
+Torch runs the network unless another engine is wanted: Predictor(path, Wanted("openvino", threads=4)).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,34 +16,34 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lib.bundle import read_bundle
-from lib.errors import RunError
 from lib.images.decode import MAX_PIXELS
 from lib.images.preprocess import normalise, prepare
 from lib.images.spec import PreprocessSpec
-
-# Largest difference of a probability that another machine or batch size may make in fp32; a GPU multiplies
-# with ten-bit mantissas (TF32) unless told otherwise.
-GOLDEN_TOLERANCE = {"cpu": 1e-4, "cuda": 1e-2}
+from lib.predict.engines import TORCH, Wanted, check_golden, choose_engine
 
 
 class Predictor:
-    """Runs the model of a bundle on one device."""
+    """Runs the model of a bundle with the fastest engine that is wanted, in the thread that builds it.
 
-    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+    Raises `UserError` if there is no such engine, `RunError` if the golden picture comes out differently.
+    """
+
+    def __init__(
+        self, path: str | Path, wanted: Wanted = TORCH, tell: Callable[[str], object] = lambda _: None
+    ) -> None:
         self.bundle = read_bundle(Path(path))
-        self._spec = self.bundle.preprocess
-        self._device = torch.device(device)
-        model = self.bundle.build_model().to(self._device)
-        self._model = model.to(memory_format=torch.channels_last)
-        self._temperature = self.bundle.manifest.temperature
+        self.engine = choose_engine(self.bundle, wanted, tell)
+        self._device = wanted.device
 
     def prepare(self, data: bytes, max_pixels: int = MAX_PIXELS) -> Tensor:
         """Turn the bytes of a picture into uint8 [c, h, w]; raises `ImageError` if they are none."""
-        return prepare(data, self._spec, max_pixels)
+        return prepare(data, self.bundle.preprocess, max_pixels)
 
     def probabilities(self, pixels: Tensor) -> NDArray[np.float32]:
         """Return float32 [b, classes] for prepared pictures uint8 [b, c, h, w]."""
-        return probabilities_of(self._model, pixels.to(self._device), self._spec, self._temperature)
+        logits = self.engine(pixels) / self.bundle.manifest.temperature
+        probabilities: NDArray[np.float32] = logits.softmax(1).numpy()
+        return probabilities
 
     def predict(self, images: Sequence[bytes], batch_size: int = 32) -> NDArray[np.float32]:
         """Return float32 [n, classes] for the bytes of n pictures."""
@@ -53,16 +55,7 @@ class Predictor:
 
     def golden_check(self) -> None:
         """Predict the bundle's golden picture; raises `RunError` if this machine answers otherwise."""
-        golden = self.bundle.golden()
-        found = self.predict([golden.data])[0]
-        difference = float(np.abs(found - golden.probabilities).max())
-        tolerance = GOLDEN_TOLERANCE[self._device.type]
-        if not difference <= tolerance:
-            raise RunError(
-                f"the golden check failed: a probability differs by {difference:.2g} "
-                f"(at most {tolerance:g}) from the one in {self.bundle.path}",
-                "the machine or a library computes differently from where the bundle was written",
-            )
+        check_golden(self.engine, self.bundle, self._device)
 
 
 @torch.inference_mode()

@@ -92,7 +92,10 @@ def start(bundle_path: Path) -> Iterator[Callable[..., Gateway]]:
     gateways: list[Gateway] = []
 
     def make(**sections: dict[str, object]) -> Gateway:
-        gateways.append(Gateway(ServeConfig.model_validate({"bundle": str(bundle_path), **sections})))
+        # Torch is ready at once; to try the others takes seconds.
+        serve = {"engine": "torch", **sections.pop("serve", {})}
+        values = {"bundle": str(bundle_path), "serve": serve, **sections}
+        gateways.append(Gateway(ServeConfig.model_validate(values)))
         return gateways[-1]
 
     yield make

@@ -108,7 +108,7 @@ def test_slow_upload_is_504(start: Start, connect: Connect) -> None:
 
 def test_a_bundle_that_computes_differently_does_not_start(wrong_bundle: Path) -> None:
     with pytest.raises(RunError, match="golden check failed"):
-        Gateway(ServeConfig(bundle=str(wrong_bundle)))
+        Gateway(ServeConfig.model_validate({"bundle": str(wrong_bundle), "serve": {"engine": "torch"}}))
 
 
 @pytest.mark.parametrize(("name", "url"), [("digits", "digits"), ("my run", "my-run"), ("a/ö?b", "a-b")])

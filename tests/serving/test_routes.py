@@ -14,7 +14,15 @@ def test_model(send: Send, gateway: Gateway) -> None:
     card = send("GET", "/model").json()
     assert card["name"] == "my-run"
     assert card["version"] == gateway.bundle.version
-    assert card["members"] == [{"arch": "lenet5", "version": gateway.bundle.version, "weight": 1.0}]
+    assert card["members"] == [
+        {
+            "arch": "lenet5",
+            "version": gateway.bundle.version,
+            "weight": 1.0,
+            "engine": "torch",
+            "precision": "fp32",
+        }
+    ]
     assert card["classes"] == gateway.bundle.classes
     assert card["preprocessing"]["image_size"] == 28
     assert card["views"] == "none"

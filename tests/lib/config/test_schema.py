@@ -7,6 +7,7 @@ from lib.config import schema
 from lib.config.fields import keys
 from lib.config.names import FREEZE_STRATEGIES
 from lib.config.packing import PackConfig
+from lib.config.quantizing import QuantizeConfig
 from lib.config.schema import EvaluateConfig, FinetuneConfig
 from lib.config.serving import ServeConfig
 from lib.config.training import Freeze
@@ -17,6 +18,7 @@ CONTRACT = {
     "train.freeze train.precision optim.name optim.lr optim.schedule optim.layer_decay augment.policy "
     "augment.mix run.name run.storage run.num_workers run.use_gpu run.resume run.seed",
     EvaluateConfig: "bundle data.root split out",
+    QuantizeConfig: "bundle data.root split calibration_images max_accuracy_drop out",
     ServeConfig: "bundle http.host http.port",
 }
 
