@@ -1,7 +1,7 @@
-"""Decode, batch and run in one replica: what stands between an HTTP request and a bundle.
+"""Decode, batch and run in one replica: what stands between an HTTP request and a model.
 
 gateway = Gateway(config)                        # loads the bundle and proves it on the golden images
-answers = await gateway.predict([data], top_k=5)
+answers = await gateway.predict([data], top_k=5, views="hflip")
 
 A request is admitted before its body is read, so that the memory of a replica is bounded; what is admitted
 ends within `serve.request_timeout_s`, one way or another.
@@ -9,9 +9,10 @@ ends within `serve.request_timeout_s`, one way or another.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -22,19 +23,24 @@ from torch import Tensor
 from lib.config.serving import ServeConfig
 from lib.errors import RunError
 from lib.images.decode import ImageError
-from lib.predict.predictor import Predictor
+from lib.images.spec import PreprocessSpec
+from lib.predict.ensemble import Ensemble
+from lib.predict.forward import torch_engine
+from lib.predict.member import GOLDEN_TOLERANCE, Prepared
+from serving.card import card_of
 from serving.member import Member, Result, usable_cores
 from serving.problems import RequestError, from_image
-from serving.schemas import Answer, ModelCard, ModelMember, ModelName, Prediction, Preprocessing, Timing
+from serving.schemas import Answer, ModelCard, ModelName, Prediction, Timing
 
 # More decoders than this only compete with the model for cores.
 _MAX_DECODERS = 4
-
+# Probabilities float32 [classes], and how many members were asked.
+_Found = tuple[NDArray[np.float32], int]
 T = TypeVar("T")
 
 
 class Gateway:
-    """A bundle that takes requests.
+    """A bundle or an ensemble that takes requests.
 
     Raises UserError for a bundle that cannot be read, RunError if its golden images come out differently.
     """
@@ -42,14 +48,17 @@ class Gateway:
     def __init__(self, config: ServeConfig) -> None:
         self.config = config
         serve = config.serve
-        self.predictor = Predictor(config.bundle, device="cuda" if serve.use_gpu else "cpu")
-        self.bundle = self.predictor.bundle
+        device = "cuda" if serve.use_gpu else "cpu"
+        self.ensemble = Ensemble.load(config.bundle, partial(torch_engine, device=device))
+        self.bundle = self.ensemble.folder
         self.name = ModelName(name=url_name(self.bundle.name), version=self.bundle.version)
-        self._member = Member(self.predictor.probabilities, serve.max_batch_size, serve.threads)
+        self._member: Member[Prepared, _Found | ImageError] = Member(
+            self._forward, serve.max_batch_size, serve.threads
+        )
         self._decoders = ThreadPoolExecutor(min(serve.threads or usable_cores(), _MAX_DECODERS), "decode")
         self._capacity = serve.max_queued + serve.max_batch_size
         self._admitted = 0
-        self._member.call(self.predictor.golden_check)
+        self._member.call(partial(self.ensemble.golden_check, GOLDEN_TOLERANCE[device]))
 
     @property
     def ready(self) -> bool:
@@ -89,11 +98,16 @@ class Gateway:
             self._admitted -= 1
 
     async def predict(
-        self, images: Sequence[bytes], top_k: int | None = None, since: float | None = None
+        self,
+        images: Sequence[bytes],
+        top_k: int | None = None,
+        since: float | None = None,
+        views: str | None = None,
     ) -> list[Answer]:
         """Classify encoded images; one that cannot be used refuses the request as a whole.
 
-        `since` is the `perf_counter` at which the request came in, for its total time.
+        `views` are others than the model's own, among those that it allows; `since` is the `perf_counter` at
+        which the request came in, for its total time.
 
         Raises `RequestError` (400, 413, 415, 422).
         """
@@ -101,59 +115,93 @@ class Gateway:
         classes = len(self.bundle.classes)
         if top_k is not None and not 1 <= top_k <= classes:
             raise RequestError(422, f"top_k={top_k} is out of range", f"this model has {classes} classes")
-        pixels = await self._decode_all(images)
-        results = await asyncio.gather(*(self._member.run(tensor) for tensor, _ in pixels))
+        self._check_views(views)
+        pictures = await self._decode_all(images)
+        found, results = await self._run([picture for picture, _ in pictures], views)
         total = perf_counter() - start
         return [
-            self._answer(result, top_k or min(5, classes), decode_s, total)
-            for result, (_, decode_s) in zip(results, pixels, strict=True)
+            self._answer(answer, result, top_k or min(5, classes), decode_s, total)
+            for answer, result, (_, decode_s) in zip(found, results, pictures, strict=True)
         ]
 
     async def probabilities(self, images: Sequence[bytes] | Tensor) -> NDArray[np.float32]:
         """Return float32 [n, classes] for encoded images, or float32 [n, c, h, w] as the network takes it.
 
-        Raises `RequestError` (400, 413, 415).
+        Pixels that were prepared by the client are taken as they are, without views; a model whose members
+        prepare them differently has no place for them.
+
+        Raises `RequestError` (400, 413, 415, 422).
         """
         if isinstance(images, Tensor):
-            pixels = list(images)
+            spec = self.pixels_spec
+            if spec is None:
+                problem = "the members of this model take different pixels"
+                raise RequestError(422, problem, "send the pictures themselves as image")
+            given = [Prepared.given(pixels, spec) for pixels in images]
+            found, _ = await self._run(given, "none", given=True)
         else:
-            pixels = [tensor for tensor, _ in await self._decode_all(images)]
-        results = await asyncio.gather(*(self._member.run(tensor) for tensor in pixels))
-        return np.stack([result.probabilities for result in results])
+            found, _ = await self._run([picture for picture, _ in await self._decode_all(images)])
+        return np.stack([probabilities for probabilities, _ in found])
+
+    @property
+    def pixels_spec(self) -> PreprocessSpec | None:
+        """What every member takes; None if they differ."""
+        specs = {member.spec for member in self.ensemble.members}
+        return specs.pop() if len(specs) == 1 else None
+
+    async def _run(
+        self, pictures: Sequence[Prepared], views: str | None = None, *, given: bool = False
+    ) -> tuple[list[_Found], list[Result[_Found | ImageError]]]:
+        # Normalised pixels (`given`) and others are never in one batch.
+        kind = (views or self.bundle.manifest.views, given)
+        results = await asyncio.gather(*(self._member.run(picture, kind) for picture in pictures))
+        return _usable([result.answer for result in results]), results
 
     async def aside(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run something that takes its time in a thread, so that the event loop stays free."""
         return await asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
 
-    async def _decode_all(self, images: Sequence[bytes]) -> list[tuple[Tensor, float]]:
-        decoded = await asyncio.gather(*map(self._decode, images), return_exceptions=True)
-        pixels = []
-        for place, outcome in enumerate(decoded, 1):
-            if isinstance(outcome, ImageError):
-                raise from_image(outcome, f"file {place}: " if len(images) > 1 else "")
-            if isinstance(outcome, BaseException):
-                raise outcome
-            pixels.append(outcome)
-        return pixels
+    async def _decode_all(self, images: Sequence[bytes]) -> list[tuple[Prepared, float]]:
+        return _usable(await asyncio.gather(*map(self._decode, images), return_exceptions=True))
 
-    async def _decode(self, data: bytes) -> tuple[Tensor, float]:
+    def _check_views(self, views: str | None) -> None:
+        allowed = self.bundle.manifest.allowed_views
+        if views is not None and views not in allowed:
+            hint = f"this model has views={' or views='.join(allowed)}"
+            raise RequestError(422, f"views={views} is not among the views of this model", hint)
+
+    def _forward(self, batch: Sequence[Prepared], kind: Hashable) -> list[_Found | ImageError]:
+        assert isinstance(kind, tuple)
+        views, _ = kind
+        try:
+            answers = self.ensemble.run(batch, views)
+        except ImageError as error:
+            # A member that is asked later sees more of a picture, and that part was broken. The pictures of
+            # others do not suffer from it.
+            return [error] if len(batch) == 1 else [self._forward([each], kind)[0] for each in batch]
+        return list(zip(answers.probabilities, answers.members_used.tolist(), strict=True))
+
+    async def _decode(self, data: bytes) -> tuple[Prepared, float]:
         start = perf_counter()
-        pixels = await self.aside(self.predictor.prepare, data, self.config.limits.max_pixels)
-        return pixels, perf_counter() - start
+        picture = await self.aside(self.ensemble.prepare, data, self.config.limits.max_pixels)
+        return picture, perf_counter() - start
 
-    def _answer(self, result: Result, top_k: int, decode_s: float, total_s: float) -> Answer:
-        best = np.argsort(-result.probabilities, kind="stable")[:top_k]
+    def _answer(
+        self, found: _Found, result: Result[Any], top_k: int, decode_s: float, total_s: float
+    ) -> Answer:
+        probabilities, members_used = found
+        best = np.argsort(-probabilities, kind="stable")[:top_k]
         return Answer(
             predictions=[
                 Prediction(
                     label=self.bundle.classes[index],
                     index=int(index),
-                    probability=min(1.0, float(result.probabilities[index])),
+                    probability=min(1.0, float(probabilities[index])),
                 )
                 for index in best
             ],
             model=self.name,
-            members_used=1,
+            members_used=members_used,
             timing_ms=Timing(
                 decode=_ms(decode_s),
                 queue=_ms(result.queue_s),
@@ -164,15 +212,19 @@ class Gateway:
 
     def card(self) -> ModelCard:
         """Describe what is being served."""
-        bundle = self.bundle
-        return ModelCard(
-            name=self.name.name,
-            version=self.name.version,
-            members=[ModelMember(arch=bundle.arch, version=bundle.version, weight=1.0)],
-            classes=list(bundle.classes),
-            preprocessing=Preprocessing.model_validate(bundle.preprocess.to_dict()),
-            views="none",
-        )
+        return card_of(self.bundle, self.name)
+
+
+def _usable(outcomes: Sequence[T | BaseException]) -> list[T]:
+    """Return the outcomes of the images of a request; raises what went wrong with one."""
+    usable = []
+    for place, outcome in enumerate(outcomes, 1):
+        if isinstance(outcome, ImageError):
+            raise from_image(outcome, f"file {place}: " if len(outcomes) > 1 else "")
+        if isinstance(outcome, BaseException):
+            raise outcome
+        usable.append(outcome)
+    return usable
 
 
 def url_name(name: str) -> str:

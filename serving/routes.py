@@ -53,14 +53,20 @@ def _add_predict(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
         top_k: Annotated[
             int | None, Query(ge=1, description="How many classes to list; by default 5, or all if fewer.")
         ] = None,
+        views: Annotated[
+            str | None,
+            Query(
+                description="Test-time views, among the `allowed_views` of `GET /model`; all members answer."
+            ),
+        ] = None,
     ) -> Response:
         """Send the bytes of a picture as the body (`curl --data-binary @photo.jpg URL/predict`), or
         multipart with one or more fields `file`. Several files are answered by a list, in their order."""
-        check_parameters(request, ("top_k",))
+        check_parameters(request, ("top_k", "views"))
         since, gate = perf_counter(), gateway()
         async with gate.admission():
             images = await read_images(request, gate.config.limits)
-            answers = await gate.predict(images.data, top_k, since)
+            answers = await gate.predict(images.data, top_k, since, views)
         body = ANSWERS.dump_json(answers) if images.many else answers[0].model_dump_json()
         return Response(body, media_type="application/json")
 
