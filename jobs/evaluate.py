@@ -1,4 +1,4 @@
-"""Measure a bundle on a split of a dataset, every sample exactly once, and write a report.
+"""Measure a bundle or an ensemble on a split of a dataset, every sample exactly once, and write a report.
 
 python jobs/evaluate.py bundle=runs/digits/bundle data.root=runs/datasets/digits
 """
@@ -11,7 +11,7 @@ from lib.console import block, run_job
 
 
 def main() -> None:
-    description = "Measure a bundle on a split of a dataset, and write a report."
+    description = "Measure a bundle or an ensemble on a split of a dataset, and write a report."
     loaded = load(EvaluateConfig, sys.argv[1:], prog="python jobs/evaluate.py", description=description)
 
     # Only a real run waits for torch.
@@ -31,6 +31,9 @@ def main() -> None:
         "report": plan.folder / "report/index.html",
         "next": f"python -m serving bundle={plan.bundle.path}",
     }
+    if "members_used" in result:
+        mean = sum(number * share for number, share in enumerate(result["members_used"], 1))
+        rows = {"members": f"{mean:.2f} asked on average", **rows}
     if result["bad_samples"]:
         rows = {"left out": f"{result['bad_samples']} bad images: {plan.folder / 'quarantine.jsonl'}", **rows}
     block(f"evaluated {plan.bundle.name} on {loaded.config.split}", rows)

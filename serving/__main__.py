@@ -11,11 +11,11 @@ import tempfile
 from pathlib import Path
 from types import FrameType
 
-from lib.bundle import read_bundle
 from lib.config.load import load, to_yaml
 from lib.config.paths import input_path
 from lib.config.serving import ServeConfig
 from lib.console import run_job, say
+from lib.predict.folder import read_folder
 from serving.auth import read_tokens
 from serving.listen import check_host, check_port, exposure, wait_until_ready
 from serving.proxy import fast_environment
@@ -26,10 +26,10 @@ class Stop(BaseException):
 
 
 def main() -> None:
-    description = "Start an endpoint for a bundle."
+    description = "Start an endpoint for a bundle or an ensemble."
     loaded = load(ServeConfig, sys.argv[1:], prog="python -m serving", description=description)
     config = loaded.config
-    bundle = read_bundle(input_path(config.bundle))
+    model = read_folder(input_path(config.bundle))
     tokens = read_tokens(config.auth)
     if not tokens:
         check_host(config.http.host)
@@ -38,7 +38,7 @@ def main() -> None:
         check_port(config.http.host, config.http.port)
     if loaded.dry_run:
         say(to_yaml(config).rstrip())
-        say(f"would serve {bundle.arch} with {len(bundle.classes)} classes")
+        say(f"would serve {model.arch} with {len(model.classes)} classes")
         return
 
     # A short path: sockets are made in there, and their names are limited to some hundred characters.

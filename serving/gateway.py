@@ -1,7 +1,7 @@
-"""Decode, batch and run in one replica: what stands between an HTTP request and a bundle.
+"""Decode, batch and run in one replica: what stands between an HTTP request and a model.
 
 gateway = Gateway(config)                        # loads the bundle and proves it on the golden images
-answers = await gateway.predict([data], top_k=5)
+answers = await gateway.predict([data], top_k=5, views="hflip")
 
 A request is admitted before its body is read, so that the memory of a replica is bounded; what is admitted
 ends within `serve.request_timeout_s`, one way or another.
@@ -10,7 +10,7 @@ ends within `serve.request_timeout_s`, one way or another.
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,23 +24,27 @@ from torch import Tensor
 from lib.config.serving import ServeConfig, ServeSection
 from lib.errors import RunError
 from lib.images.decode import ImageError
-from lib.predict.engines import Wanted
-from lib.predict.predictor import Predictor
+from lib.images.spec import PreprocessSpec
+from lib.predict.engines import Wanted, choose_engine
+from lib.predict.ensemble import Ensemble
+from lib.predict.member import Prepared
+from serving.card import card_of
 from serving.explanations import Explanations
 from serving.member import Member, Result, usable_cores
 from serving.problems import RequestError, from_image
-from serving.schemas import Answer, ModelCard, ModelMember, ModelName, Prediction, Preprocessing, Timing
+from serving.schemas import Answer, ModelCard, ModelName, Prediction, Timing
 
 # More decoders than this only compete with the model for cores.
 _MAX_DECODERS = 4
-
+# Probabilities float32 [classes], and how many members were asked.
+_Found = tuple[NDArray[np.float32], int]
 log = logging.getLogger("ray.serve")
 
 T = TypeVar("T")
 
 
 class Gateway:
-    """A bundle that takes requests.
+    """A bundle or an ensemble that takes requests.
 
     Raises UserError for a bundle that cannot be read, RunError if its golden images come out differently.
     """
@@ -48,21 +52,25 @@ class Gateway:
     def __init__(self, config: ServeConfig) -> None:
         self.config = config
         serve = config.serve
-        self._member = Member(self._forward, serve.max_batch_size, serve.threads)
-        # In the thread that will run it: that is where it is measured, and proved on the golden images.
-        self.predictor: Predictor = self._member.call(
-            partial(Predictor, config.bundle, _wanted(serve), log.info)
+        self._member: Member[Prepared, _Found | ImageError] = Member(
+            self._forward, serve.max_batch_size, serve.threads
         )
-        self.bundle = self.predictor.bundle
+        # In the thread that will run it: that is where it is measured, and proved on the golden images.
+        self.ensemble: Ensemble = self._member.call(partial(self._load, config))
+        self.bundle = self.ensemble.folder
         self.name = ModelName(name=url_name(self.bundle.name), version=self.bundle.version)
         device = "cuda" if serve.use_gpu else "cpu"
-        self._explanations = Explanations(self.bundle, self._member.aside, device)
+        self._explanations = Explanations(self.ensemble.members[0].bundle, self._member.aside, device)
         self._decoders = ThreadPoolExecutor(min(serve.threads or usable_cores(), _MAX_DECODERS), "decode")
         self._capacity = serve.max_queued + serve.max_batch_size
         self._admitted = 0
 
-    def _forward(self, pixels: Tensor) -> NDArray[np.float32]:
-        return self.predictor.probabilities(pixels)
+    @staticmethod
+    def _load(config: ServeConfig) -> Ensemble:
+        make_engine = partial(choose_engine, wanted=_wanted(config.serve), tell=log.info)
+        ensemble = Ensemble.load(config.bundle, make_engine)
+        ensemble.golden_check("cuda" if config.serve.use_gpu else "cpu")
+        return ensemble
 
     @property
     def ready(self) -> bool:
@@ -102,11 +110,16 @@ class Gateway:
             self._admitted -= 1
 
     async def predict(
-        self, images: Sequence[bytes], top_k: int | None = None, since: float | None = None
+        self,
+        images: Sequence[bytes],
+        top_k: int | None = None,
+        since: float | None = None,
+        views: str | None = None,
     ) -> list[Answer]:
         """Classify encoded images; one that cannot be used refuses the request as a whole.
 
-        `since` is the `perf_counter` at which the request came in, for its total time.
+        `views` are others than the model's own, among those that it allows; `since` is the `perf_counter` at
+        which the request came in, for its total time.
 
         Raises `RequestError` (400, 413, 415, 422).
         """
@@ -114,40 +127,54 @@ class Gateway:
         classes = len(self.bundle.classes)
         if top_k is not None and not 1 <= top_k <= classes:
             raise RequestError(422, f"top_k={top_k} is out of range", f"this model has {classes} classes")
-        pixels = await self._decode_all(images)
-        results = await asyncio.gather(*(self._member.run(tensor) for tensor, _ in pixels))
+        self._check_views(views)
+        pictures = await self._decode_all(images)
+        found, results = await self._run([picture for picture, _ in pictures], views)
         total = perf_counter() - start
         return [
-            self._answer(result, top_k or min(5, classes), decode_s, total)
-            for result, (_, decode_s) in zip(results, pixels, strict=True)
+            self._answer(answer, result, top_k or min(5, classes), decode_s, total)
+            for answer, result, (_, decode_s) in zip(found, results, pictures, strict=True)
         ]
 
     async def probabilities(self, images: Sequence[bytes] | Tensor) -> NDArray[np.float32]:
         """Return float32 [n, classes] for encoded images, or float32 [n, c, h, w] as the network takes it.
 
-        Raises `RequestError` (400, 413, 415).
+        Pixels that were prepared by the client are taken as they are, without views; a model whose members
+        prepare them differently has no place for them.
+
+        Raises `RequestError` (400, 413, 415, 422).
         """
         if isinstance(images, Tensor):
-            pixels = list(images)
+            spec = self.pixels_spec
+            if spec is None:
+                problem = "the members of this model take different pixels"
+                raise RequestError(422, problem, "send the pictures themselves as image")
+            given = [Prepared.given(pixels, spec) for pixels in images]
+            found, _ = await self._run(given, "none", given=True)
         else:
-            pixels = [tensor for tensor, _ in await self._decode_all(images)]
-        results = await asyncio.gather(*(self._member.run(tensor) for tensor in pixels))
-        return np.stack([result.probabilities for result in results])
+            found, _ = await self._run([picture for picture, _ in await self._decode_all(images)])
+        return np.stack([probabilities for probabilities, _ in found])
+
+    @property
+    def pixels_spec(self) -> PreprocessSpec | None:
+        """What every member takes; None if they differ."""
+        specs = {member.spec for member in self.ensemble.members}
+        return specs.pop() if len(specs) == 1 else None
+
+    async def _run(
+        self, pictures: Sequence[Prepared], views: str | None = None, *, given: bool = False
+    ) -> tuple[list[_Found], list[Result[_Found | ImageError]]]:
+        # Normalised pixels (`given`) and others are never in one batch.
+        kind = (views or self.bundle.manifest.views, given)
+        results = await asyncio.gather(*(self._member.run(picture, kind) for picture in pictures))
+        return _usable([result.answer for result in results]), results
 
     async def aside(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run something that takes its time in a thread, so that the event loop stays free."""
         return await asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
 
-    async def _decode_all(self, images: Sequence[bytes]) -> list[tuple[Tensor, float]]:
-        decoded = await asyncio.gather(*map(self._decode, images), return_exceptions=True)
-        pixels = []
-        for place, outcome in enumerate(decoded, 1):
-            if isinstance(outcome, ImageError):
-                raise from_image(outcome, f"file {place}: " if len(images) > 1 else "")
-            if isinstance(outcome, BaseException):
-                raise outcome
-            pixels.append(outcome)
-        return pixels
+    async def _decode_all(self, images: Sequence[bytes]) -> list[tuple[Prepared, float]]:
+        return _usable(await asyncio.gather(*map(self._decode, images), return_exceptions=True))
 
     async def explain(self, images: Sequence[bytes], answers: Sequence[Answer], label: str | None) -> None:
         """Add to each answer a heat map for a class, or for the most likely one.
@@ -161,24 +188,44 @@ class Gateway:
             why = answer.predictions[0].label if label is None else label
             answer.explanation = await self._explanations.explain(data, why, limit)
 
-    async def _decode(self, data: bytes) -> tuple[Tensor, float]:
-        start = perf_counter()
-        pixels = await self.aside(self.predictor.prepare, data, self.config.limits.max_pixels)
-        return pixels, perf_counter() - start
+    def _check_views(self, views: str | None) -> None:
+        allowed = self.bundle.manifest.allowed_views
+        if views is not None and views not in allowed:
+            hint = f"this model has views={' or views='.join(allowed)}"
+            raise RequestError(422, f"views={views} is not among the views of this model", hint)
 
-    def _answer(self, result: Result, top_k: int, decode_s: float, total_s: float) -> Answer:
-        best = np.argsort(-result.probabilities, kind="stable")[:top_k]
+    def _forward(self, batch: Sequence[Prepared], kind: Hashable) -> list[_Found | ImageError]:
+        assert isinstance(kind, tuple)
+        views, _ = kind
+        try:
+            answers = self.ensemble.run(batch, views)
+        except ImageError as error:
+            # A member that is asked later sees more of a picture, and that part was broken. The pictures of
+            # others do not suffer from it.
+            return [error] if len(batch) == 1 else [self._forward([each], kind)[0] for each in batch]
+        return list(zip(answers.probabilities, answers.members_used.tolist(), strict=True))
+
+    async def _decode(self, data: bytes) -> tuple[Prepared, float]:
+        start = perf_counter()
+        picture = await self.aside(self.ensemble.prepare, data, self.config.limits.max_pixels)
+        return picture, perf_counter() - start
+
+    def _answer(
+        self, found: _Found, result: Result[Any], top_k: int, decode_s: float, total_s: float
+    ) -> Answer:
+        probabilities, members_used = found
+        best = np.argsort(-probabilities, kind="stable")[:top_k]
         return Answer(
             predictions=[
                 Prediction(
                     label=self.bundle.classes[index],
                     index=int(index),
-                    probability=min(1.0, float(result.probabilities[index])),
+                    probability=min(1.0, float(probabilities[index])),
                 )
                 for index in best
             ],
             model=self.name,
-            members_used=1,
+            members_used=members_used,
             timing_ms=Timing(
                 decode=_ms(decode_s),
                 queue=_ms(result.queue_s),
@@ -189,23 +236,19 @@ class Gateway:
 
     def card(self) -> ModelCard:
         """Describe what is being served."""
-        bundle = self.bundle
-        return ModelCard(
-            name=self.name.name,
-            version=self.name.version,
-            members=[
-                ModelMember(
-                    arch=bundle.arch,
-                    version=bundle.version,
-                    weight=1.0,
-                    engine=self.predictor.engine.name,
-                    precision=self.predictor.engine.precision,
-                )
-            ],
-            classes=list(bundle.classes),
-            preprocessing=Preprocessing.model_validate(bundle.preprocess.to_dict()),
-            views="none",
-        )
+        return card_of(self.ensemble, self.name)
+
+
+def _usable(outcomes: Sequence[T | BaseException]) -> list[T]:
+    """Return the outcomes of the images of a request; raises what went wrong with one."""
+    usable = []
+    for place, outcome in enumerate(outcomes, 1):
+        if isinstance(outcome, ImageError):
+            raise from_image(outcome, f"file {place}: " if len(outcomes) > 1 else "")
+        if isinstance(outcome, BaseException):
+            raise outcome
+        usable.append(outcome)
+    return usable
 
 
 def _wanted(serve: ServeSection) -> Wanted:

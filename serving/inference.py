@@ -102,16 +102,16 @@ def server_metadata() -> ServerMetadata:
 
 def model_metadata(gateway: Gateway) -> ModelMetadata:
     """Describe the model and its tensors; -1 stands for any number."""
-    spec, classes = gateway.bundle.preprocess, len(gateway.bundle.classes)
-    pixels = [-1, spec.channels, spec.image_size, spec.image_size]
+    spec, classes = gateway.pixels_spec, len(gateway.bundle.classes)
+    inputs = [TensorMetadata(name=IMAGE, datatype="BYTES", shape=[-1])]
+    if spec is not None:
+        shape = [-1, spec.channels, spec.image_size, spec.image_size]
+        inputs.append(TensorMetadata(name=PIXELS, datatype="FP32", shape=shape))
     return ModelMetadata(
         name=gateway.name.name,
         versions=[gateway.name.version],
         platform="manta_torch",
-        inputs=[
-            TensorMetadata(name=IMAGE, datatype="BYTES", shape=[-1]),
-            TensorMetadata(name=PIXELS, datatype="FP32", shape=pixels),
-        ],
+        inputs=inputs,
         outputs=[
             TensorMetadata(name=PROBABILITIES, datatype="FP32", shape=[-1, classes]),
             TensorMetadata(name=LABEL, datatype="BYTES", shape=[-1]),

@@ -1,7 +1,7 @@
-"""One network in one thread, fed from a queue that is drained and never waited for.
+"""A model in a thread of its own, fed from a queue that is drained and never waited for.
 
-member = Member(predictor.probabilities, max_batch_size=8, threads=2)
-result = await member.run(pixels)     # uint8 [c, h, w] -> result.probabilities float32 [classes]
+member = Member(forward, max_batch_size=8, threads=2)
+result = await member.run(picture, "hflip")     # forward([picture, …], "hflip") gave result.answer
 
 A batch is whatever has gathered while the last one ran: waiting for more gains next to nothing on a CPU and
 costs latency everywhere. The thread of its own keeps the event loop, which accepts requests, free.
@@ -10,54 +10,55 @@ costs latency everywhere. The thread of its own keeps the event loop, which acce
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-Forward = Callable[[Tensor], NDArray[np.float32]]
+Input = TypeVar("Input")
+Answer = TypeVar("Answer")
+# Takes what was queued, up to a batch of one kind, and that kind; returns as many answers.
+Forward = Callable[[Sequence[Input], Hashable], Sequence[Answer]]
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True)
-class Result:
-    """Probabilities of one image, float32 [classes], and what they cost."""
+class Result(Generic[Answer]):
+    """The answer to one image, and what it cost."""
 
-    probabilities: NDArray[np.float32]
+    answer: Answer
     queue_s: float
     forward_s: float
     batch_size: int
 
 
 @dataclass(frozen=True)
-class _Waiting:
-    pixels: Tensor
-    future: asyncio.Future[Result]
+class _Waiting(Generic[Input, Answer]):
+    given: Input
+    kind: Hashable
+    future: asyncio.Future[Result[Answer]]
     since: float
 
 
-class Member:
-    """The queue in front of one network, and the thread that the network runs in.
+class Member(Generic[Input, Answer]):
+    """The queue in front of a model, and the thread that the model runs in.
 
-    `forward` takes uint8 [b, c, h, w] with b up to `max_batch_size` and returns float32 [b, classes].
+    `forward` is given up to `max_batch_size` images that were queued one after the other, all of one kind.
     `threads` is the number of cores of one forward pass; 0 takes all that the process may use.
     """
 
-    def __init__(self, forward: Forward, max_batch_size: int, threads: int = 0) -> None:
+    def __init__(self, forward: Forward[Input, Answer], max_batch_size: int, threads: int = 0) -> None:
         self._forward = forward
         self._max_batch_size = max_batch_size
         # OpenMP keeps the number of threads per calling thread: it is set in the one that calls.
         self._thread = ThreadPoolExecutor(
             1, "model", initializer=torch.set_num_threads, initargs=(threads or usable_cores(),)
         )
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_Waiting[Input, Answer]] = deque()
         self._drain: asyncio.Task[None] | None = None
         self._running_since: float | None = None
 
@@ -69,9 +70,9 @@ class Member:
         """Run something in the thread of the network, between two batches."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
-    async def run(self, pixels: Tensor) -> Result:
-        """Queue one image, uint8 [c, h, w], or float32 if it is normalised; raises what `forward` raises."""
-        waiting = _Waiting(pixels, asyncio.get_running_loop().create_future(), perf_counter())
+    async def run(self, given: Input, kind: Hashable = None) -> Result[Answer]:
+        """Queue one image; raises what `forward` raises. Images of another kind are never in its batch."""
+        waiting = _Waiting(given, kind, asyncio.get_running_loop().create_future(), perf_counter())
         self._queue.append(waiting)
         if self._drain is None or self._drain.done():
             self._drain = asyncio.create_task(self._drain_queue())
@@ -92,7 +93,7 @@ class Member:
                 continue
             start = self._running_since = perf_counter()
             try:
-                rows = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, batch)
+                answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, batch)
             except Exception as error:  # belongs to the requests of this batch, not to the queue
                 for item in batch:
                     if not item.future.done():
@@ -101,23 +102,23 @@ class Member:
             finally:
                 self._running_since = None
             took = perf_counter() - start
-            for item, row in zip(batch, rows, strict=True):
+            for item, answer in zip(batch, answers, strict=True):
                 if not item.future.done():
-                    item.future.set_result(Result(row, start - item.since, took, len(batch)))
+                    item.future.set_result(Result(answer, start - item.since, took, len(batch)))
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[_Waiting[Input, Answer]]:
         """Take what waits and is of one kind, without those whose client has left or timed out."""
-        batch: list[_Waiting] = []
+        batch: list[_Waiting[Input, Answer]] = []
         while self._queue and len(batch) < self._max_batch_size:
-            if batch and self._queue[0].pixels.dtype != batch[0].pixels.dtype:
+            if batch and self._queue[0].kind != batch[0].kind:
                 break
             item = self._queue.popleft()
             if not item.future.done():
                 batch.append(item)
         return batch
 
-    def _run(self, batch: list[_Waiting]) -> NDArray[np.float32]:
-        return self._forward(torch.stack([item.pixels for item in batch]))
+    def _run(self, batch: list[_Waiting[Input, Answer]]) -> Sequence[Answer]:
+        return self._forward([item.given for item in batch], batch[0].kind)
 
 
 def usable_cores() -> int:

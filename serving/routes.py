@@ -54,6 +54,12 @@ def _add_predict(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
         top_k: Annotated[
             int | None, Query(ge=1, description="How many classes to list; by default 5, or all if fewer.")
         ] = None,
+        views: Annotated[
+            str | None,
+            Query(
+                description="Test-time views, among the `allowed_views` of `GET /model`; all members answer."
+            ),
+        ] = None,
         explain: Annotated[bool, Query(description="Add a heat map of where the network looked.")] = False,
         explain_class: Annotated[
             str | None, Query(description="The class that the heat map is for; by default the most likely.")
@@ -61,13 +67,13 @@ def _add_predict(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
     ) -> Response:
         """Send the bytes of a picture as the body (`curl --data-binary @photo.jpg URL/predict`), or
         multipart with one or more fields `file`. Several files are answered by a list, in their order."""
-        check_parameters(request, ("top_k", "explain", "explain_class"))
+        check_parameters(request, ("top_k", "views", "explain", "explain_class"))
         if explain_class is not None and not explain:
             raise RequestError(422, "explain_class without explain=true", "add explain=true")
         since, gate = perf_counter(), gateway()
         async with gate.admission():
             images = await read_images(request, gate.config.limits)
-            answers = await gate.predict(images.data, top_k, since)
+            answers = await gate.predict(images.data, top_k, since, views)
             if explain:
                 await gate.explain(images.data, answers, explain_class)
         one, many = answers[0].model_dump_json, ANSWERS.dump_json

@@ -102,23 +102,44 @@ class ModelMember(Schema):
     arch: str = Field(examples=["resnet18"])
     version: str = Field(examples=["3f9c2a71d0be"])
     weight: float = Field(examples=[1.0])
+    """Its share in the answer when all members are asked."""
     engine: str = Field(examples=["openvino"])
     """What runs it, as `serve.engine` names it."""
     precision: str = Field(examples=["fp32"])
     """fp32, int8 or half."""
+    preprocessing: Preprocessing
+
+
+class Cascade(Schema):
+    """Whom an image is shown to, stage by stage, until the answer is confident enough."""
+
+    order: list[int] = Field(examples=[[0, 1]])
+    """The member of each stage, as an index of `members`."""
+    views: list[str] = Field(examples=[["none", "hflip"]])
+    """The views that it is asked with."""
+    thresholds: list[float | None] = Field(examples=[[0.93]])
+    """The confidence from which an image stops after a stage; null where none stops. The last stops all."""
+    expected_mean_members: float = Field(examples=[1.2])
+    """Members that an image needed on average, where the thresholds were measured."""
 
 
 class ModelCard(ModelName):
     """What is being served."""
 
     members: list[ModelMember]
+    """The networks; a bundle has one."""
     classes: list[str] = Field(examples=[["0", "1", "2"]])
     """Labels in the order of `Prediction.index`."""
     preprocessing: Preprocessing
+    """That of the member that is asked first."""
+    combine: str = Field(examples=["mean"])
+    """How several members become one answer."""
     views: str = Field(examples=["none"])
-    """Test-time views that are averaged."""
-    cascade: dict[str, Any] | None = None
-    """When members after the first are asked; null when there is one member."""
+    """Test-time views that are averaged, unless a request chooses others."""
+    allowed_views: list[str] = Field(examples=[["none"]])
+    """What `views` of a request may be. With others than `views` every member is asked."""
+    cascade: Cascade | None = None
+    """When members after the first are asked; null if all of them always are."""
 
 
 class ServerMetadata(Schema):

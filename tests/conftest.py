@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from lib.bundle import BundleContent, Golden, read_bundle, write_bundle
+from lib.config.ensembles import EnsembleConfig
 from lib.config.packing import PackConfig
 from lib.config.schema import FinetuneConfig
 from lib.data.pack import pack, plan_pack
+from lib.predict.assemble import build_ensemble
+from lib.predict.planning import plan_ensemble
 from lib.train.launch import train
 from lib.train.plan import plan_run
 from lib.train.world import World
@@ -111,6 +116,65 @@ def digits_bundle(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     )
     result = train(plan_run(config), World(), lambda _: None)
     return Path(result["bundle"])
+
+
+@pytest.fixture(scope="session")
+def large_bundle(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A resnet8 at 8 pixels, trained for an epoch on digits."""
+    config = FinetuneConfig.model_validate(
+        {
+            "data": {"root": str(digits), "threads": 2},
+            "model": {"name": "resnet8", "image_size": 8},
+            "train": {"epochs": 1, "batch_size": 32},
+            "optim": {"lr": 1e-2},
+            "augment": {"policy": "none"},
+            "run": {"name": "large", "storage": str(tmp_path_factory.mktemp("runs")), "num_workers": 0},
+        }
+    )
+    return Path(train(plan_run(config), World(), lambda _: None)["bundle"])
+
+
+@pytest.fixture(scope="session")
+def reversed_bundle(digits_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`digits_bundle` with its classes from the last to the first."""
+    bundle = read_bundle(digits_bundle)
+    model, golden = bundle.build_model(), bundle.golden()
+    with torch.no_grad():
+        for tensor in list(model.parameters())[-2:]:
+            tensor.copy_(tensor.flip(0))
+    content = BundleContent(
+        model=model,
+        arch=bundle.arch,
+        arch_kwargs=bundle.manifest.arch_kwargs,
+        classes=bundle.classes[::-1],
+        preprocess=bundle.preprocess,
+        metrics={},
+        dataset=bundle.manifest.dataset,
+        golden=Golden(golden.data, golden.probabilities[::-1].copy()),
+        config_yaml="model: {name: lenet5}\n",
+        card="# Reversed\n",
+    )
+    return write_bundle(tmp_path_factory.mktemp("runs") / "reversed" / "bundle", content).path
+
+
+@pytest.fixture(scope="session")
+def ensemble_path(
+    digits: Path, reversed_bundle: Path, large_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Two members that differ in size, preprocessing and order of classes; views and a cascade."""
+    path = tmp_path_factory.mktemp("ensembles") / "pair"
+    config = EnsembleConfig.model_validate(
+        {
+            "members": [str(reversed_bundle), str(large_bundle)],
+            "data": {"root": str(digits), "threads": 2},
+            "views": "rotations",
+            "combine": "weighted",
+            "cascade": {"max_accuracy_drop": 0.02},
+            "out": str(path),
+        }
+    )
+    build_ensemble(plan_ensemble(config))
+    return path
 
 
 @pytest.fixture(scope="module")

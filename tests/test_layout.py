@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 # Floors from the ground up; imports only run down. On the fourth, the order within counts too.
 FLOORS = [
-    ["lib.errors", "lib.files", "lib.runtime", "lib.console", "lib.metrics", "lib.track"],
+    ["lib.errors", "lib.files", "lib.runtime", "lib.console", "lib.metrics", "lib.calibration", "lib.track"],
     ["lib.config", "lib.images", "lib.models"],
     ["lib.cluster", "lib.data", "lib.bundle"],
     ["lib.report"],
@@ -25,6 +25,7 @@ SAME_FLOOR = {
     ("lib.files", "lib.errors"),
     ("lib.track", "lib.errors"),
     ("lib.track", "lib.files"),
+    ("lib.calibration", "lib.metrics"),
     ("lib.console", "lib.runtime"),
     ("lib.models", "lib.config"),
     ("lib.data", "lib.cluster"),

@@ -62,10 +62,10 @@ class FinetuneConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """Measure a bundle on a split, every sample exactly once."""
+    """Measure a bundle or an ensemble on a split, every sample exactly once."""
 
     bundle: str = Field(examples=["runs/digits/bundle"])
-    """Bundle folder written by jobs/finetune.py."""
+    """Bundle folder written by jobs/finetune.py, or ensemble folder written by jobs/ensemble.py."""
     data: ReadingSection
     split: str = "test"
     """Split to measure."""

@@ -126,10 +126,10 @@ class TracingSection(Section):
 
 
 class ServeConfig(Section):
-    """Serve a bundle over HTTP."""
+    """Serve a bundle or an ensemble over HTTP."""
 
     bundle: str = Field(examples=["runs/digits/bundle"])
-    """Bundle folder written by jobs/finetune.py."""
+    """Bundle folder written by jobs/finetune.py, or ensemble folder written by jobs/ensemble.py."""
     http: HttpSection = HttpSection()
     grpc: GrpcSection = GrpcSection()
     serve: ServeSection = ServeSection()

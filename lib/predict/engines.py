@@ -11,10 +11,13 @@ itself on the golden picture before it may answer.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lib.bundle import Bundle
@@ -158,21 +161,32 @@ def build_engine(bundle: Bundle, name: tuple[str, str], wanted: Wanted) -> Engin
 def check_golden(engine: Engine, bundle: Bundle, device: str = "cpu") -> None:
     """Predict the bundle's golden picture; raises `RunError` if this engine answers otherwise."""
     golden, int8 = bundle.golden(), bundle.manifest.int8
-    expected, tolerance = golden.probabilities, TOLERANCE[engine.precision]
+    expected, tolerance = golden.probabilities, tolerance_of(engine, device)
     if engine.precision == "int8":
         assert int8 is not None, "candidates() offers int8 to bundles that have it"
         expected = np.array(int8.golden, dtype=np.float32)
-    elif device == "cuda":
-        tolerance = max(tolerance, GPU_TOLERANCE)
     logits = engine(prepare(golden.data, bundle.preprocess)[None])
     found = (logits / bundle.manifest.temperature).softmax(1)[0].numpy()
+    check_answer(found, expected, tolerance, f"with {engine.name} {engine.precision}", bundle.path)
+
+
+def check_answer(
+    found: NDArray[Any], expected: NDArray[np.float32], tolerance: float, how: str, where: Path
+) -> None:
+    """Raise `RunError` if probabilities [classes] are not the golden ones in a folder."""
     difference = float(np.abs(found - expected).max())
     if not difference <= tolerance:
         raise RunError(
-            f"the golden check failed: with {engine.name} {engine.precision} a probability differs by "
-            f"{difference:.2g} (at most {tolerance:g}) from the one in {bundle.path}",
+            f"the golden check failed: {how} a probability differs by {difference:.2g} (at most "
+            f"{tolerance:g}) from the one in {where}",
             "the machine or a library computes differently from where the bundle was written",
         )
+
+
+def tolerance_of(engine: Engine, device: str = "cpu") -> float:
+    """Return how far a probability may be from the golden one."""
+    tolerance = TOLERANCE[engine.precision]
+    return tolerance if device == "cpu" or engine.precision == "int8" else max(tolerance, GPU_TOLERANCE)
 
 
 def measure_engines(engines: list[Engine], bundle: Bundle, wanted: Wanted) -> list[Engine]:

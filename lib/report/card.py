@@ -35,10 +35,10 @@ def model_card(
     the path that the commands show.
     """
     sections = [
-        f"# {_plain(name)}\n\nAn image classifier: {_plain(arch)} with {len(classes):,} classes, from Manta.",
+        f"# {plain(name)}\n\nAn image classifier: {plain(arch)} with {len(classes):,} classes, from Manta.",
         "## Use\n\n" + _usage(bundle),
         "## Measured\n\n" + _metrics_table(metrics),
-        "## Classes\n\n" + _class_list(classes),
+        "## Classes\n\n" + class_list(classes),
         "## Preprocessing\n\nCarried by the bundle and applied by `Predictor` and the endpoint alike.\n\n"
         + _facts(preprocess.to_dict()),
         "## Training\n\n" + _facts({"dataset digest": dataset_digest, **(training or {})}),
@@ -84,12 +84,13 @@ def _metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
             *shares,
             *errors,
         ]
-        lines.append(f"| {' | '.join([_plain(split), *cells])} |")
+        lines.append(f"| {' | '.join([plain(split), *cells])} |")
     return "\n".join(lines)
 
 
-def _class_list(classes: Sequence[str]) -> str:
-    shown = ", ".join(_plain(label) for label in classes[:MAX_CLASSES])
+def class_list(classes: Sequence[str]) -> str:
+    """The names of the classes in Markdown, the first fifty of them."""
+    shown = ", ".join(plain(label) for label in classes[:MAX_CLASSES])
     rest = len(classes) - MAX_CLASSES
     return f"{shown}, and {rest:,} more (see `bundle.json`)" if rest > 0 else shown
 
@@ -99,7 +100,7 @@ def _facts(facts: Mapping[str, object]) -> str:
         return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
     return "\n".join(
-        f"- {_plain(key.replace('_', ' '))}: {_plain(shown(value))}" for key, value in facts.items()
+        f"- {plain(key.replace('_', ' '))}: {plain(shown(value))}" for key, value in facts.items()
     )
 
 
@@ -122,7 +123,7 @@ def _limits(
     lines.append(f"It sees the central square of an image at {size} by {size} pixels{grey}.{edge}")
     if metrics:
         counts = ", ".join(
-            f"{int(values['num_samples']):,} images of {_plain(s)}" for s, values in metrics.items()
+            f"{int(values['num_samples']):,} images of {plain(s)}" for s, values in metrics.items()
         )
         lines.append(
             f"It was measured on {counts}. Nothing is known about images that do not resemble these."
@@ -130,12 +131,12 @@ def _limits(
         split, values = list(metrics.items())[-1]
         if "ece" in values:
             gap = f"{100 * values['ece']:.1f} percentage points"
-            lines.append(f"On {_plain(split)} its confidence is off its accuracy by {gap} on average.")
+            lines.append(f"On {plain(split)} its confidence is off its accuracy by {gap} on average.")
     weakest = sorted((row for row in rows if row["support"]), key=lambda row: row["recall"])[:WEAKEST]
     weakest = [row for row in weakest if row["recall"] < 1]
     if weakest:
         told = ", ".join(
-            f"{_plain(row['label'])} ({percent(row['recall'])} of {row['support']:,})" for row in weakest
+            f"{plain(row['label'])} ({percent(row['recall'])} of {row['support']:,})" for row in weakest
         )
         lines.append(f"It finds these classes least often: {told}.")
     unseen = [row["label"] for row in rows if not row["support"]]
@@ -145,6 +146,6 @@ def _limits(
     return lines
 
 
-def _plain(words: str) -> str:
+def plain(words: str) -> str:
     """Text that Markdown shows as it is, on one line: a class may be called `<script>` or `a|b`."""
     return re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", " ".join(words.split()))

@@ -27,7 +27,7 @@ from lib.metrics import Outcomes
 from lib.report.figures import confidence_histogram, coverage_curve, line_chart, reliability_diagram
 from lib.report.matrix import MAX_CLASSES, confusion_matrix, shown_classes
 from lib.report.sheet import Sheet
-from lib.report.svg import number, percent
+from lib.report.svg import number, percent, points, points_range
 
 MAX_MISTAKES = 24
 MAX_PAIRS = 10
@@ -60,6 +60,8 @@ class Report:
     keys: Sequence[str] = ()
     mistakes: Sequence[Mistake] = ()
     next_steps: Sequence[str] = ()
+    ensemble: Mapping[str, Any] | None = None
+    """What was measured of an ensemble, as `ensemble.json` has it."""
 
 
 def write_report(folder: Path, report: Report) -> Path:
@@ -87,6 +89,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "number": number, "csp_hash": _csp_hash, "data_uri": data_uri}
+    environment.filters |= {"points": points, "points_range": points_range}
     environment.globals["interval"] = metrics.wilson_interval
     context: dict[str, Any] = {
         "report": report,

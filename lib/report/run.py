@@ -29,6 +29,7 @@ def build_report(
     rates: Sequence[tuple[float, float]] = (),
     augmentations: Sheet | None = None,
     next_steps: Sequence[str] = (),
+    ensemble: Mapping[str, Any] | None = None,
 ) -> Report:
     """Put a report together; `outcomes` are those of the split `samples`."""
     keys = samples.keys(outcomes.ids)
@@ -48,6 +49,7 @@ def build_report(
         keys=keys,
         mistakes=mistakes,
         next_steps=next_steps,
+        ensemble=ensemble,
     )
 
 

@@ -6,7 +6,7 @@
 Colours are CSS classes, never values: the page decides what they look like in light and dark.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from math import ceil, floor, log10
 
@@ -80,6 +80,17 @@ def number(value: float) -> str:
 def percent(value: float, digits: int = 1) -> str:
     """A fraction as per cent; only an exact 0 or 1 is shown without decimals."""
     return f"{100 * value:.0f}%" if value in (0, 1) else f"{100 * value:.{digits}f}%"
+
+
+def points(difference: float) -> str:
+    """A difference of two fractions in percentage points, with its sign."""
+    return f"{100 * difference:+.2f}"
+
+
+def points_range(bounds: Sequence[float]) -> str:
+    """An interval of such differences."""
+    low, high = bounds
+    return f"{points(low)} to {points(high)}"
 
 
 def compact(count: int) -> str:

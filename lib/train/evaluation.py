@@ -1,4 +1,4 @@
-"""Measure a bundle on a split of a dataset, in this process or shared by Ray tasks.
+"""Measure a bundle or an ensemble on a split of a dataset, in this process or shared by Ray tasks.
 
     plan = plan_evaluation(config)
     result = evaluate_bundle(plan)      # writes plan.folder
@@ -15,21 +15,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from lib.bundle import Bundle, read_bundle
 from lib.cluster import connect, local_device, place, ray_map
 from lib.config.paths import data_location, input_path, output_path
 from lib.config.schema import EvaluateConfig
 from lib.data.cache import cache_settings
 from lib.data.dataset import Dataset, open_dataset
-from lib.data.loader import Loader
 from lib.data.quarantine import QUARANTINE, Entry, Quarantine
 from lib.errors import UserError
 from lib.files import make_folder, make_partial, write_text
-from lib.images.augment import train_transform
 from lib.metrics import Outcomes, per_class, summarise
-from lib.predict.evaluate import evaluate
+from lib.predict.engines import Wanted, choose_engine
+from lib.predict.ensemble import Ensemble
+from lib.predict.folder import Folder, read_folder
+from lib.predict.loading import open_loaders
+from lib.predict.scoring import score
 from lib.report.html import write_report
 from lib.report.run import build_report
 
@@ -39,7 +42,7 @@ class EvaluationPlan:
     """A resolved evaluation."""
 
     config: EvaluateConfig
-    bundle: Bundle
+    bundle: Folder
     dataset: Dataset
     folder: Path
 
@@ -50,10 +53,12 @@ class EvaluationPlan:
 
     def lines(self) -> list[str]:
         """Describe the job for a person."""
-        spec = self.bundle.preprocess
+        bundles, cascade = self.bundle.bundles, self.bundle.manifest.cascade
+        sizes = {f"{s.channels} x {s.image_size} x {s.image_size}" for s in (b.preprocess for b in bundles)}
+        together = f", views {self.bundle.manifest.views}, {'a' if cascade else 'no'} cascade"
         return [
             f"bundle    {self.bundle.path}: {self.bundle.arch}, {len(self.bundle.classes)} classes, input "
-            f"{spec.channels} x {spec.image_size} x {spec.image_size}",
+            f"{' or '.join(sorted(sizes))}{together if len(bundles) > 1 else ''}",
             f"dataset   {self.dataset.where}: {self.num_samples:,} images of {self.config.split}",
             f"results   {self.folder}",
         ]
@@ -64,7 +69,7 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
 
     Raises `UserError` if one is missing, the classes differ, or the output folder exists.
     """
-    bundle = read_bundle(input_path(config.bundle).resolve())
+    bundle = read_folder(input_path(config.bundle).resolve())
     dataset = open_dataset(data_location(config.data.root), cache_settings(config.data))
     splits = dataset.manifest.splits
     if config.split not in splits:
@@ -88,17 +93,20 @@ def evaluate_bundle(plan: EvaluationPlan) -> dict[str, Any]:
     try:
         quarantine = _quarantine(plan)
         parts = list(_parts(plan))
-        for _, bad in parts:
+        for _, _, bad in parts:
             quarantine.merge(bad)
         quarantine.write(folder / QUARANTINE)
-        result = _write(plan, Outcomes.concat([outcomes for outcomes, _ in parts]), folder, len(quarantine))
+        outcomes = Outcomes.concat([outcomes for outcomes, _, _ in parts])
+        used = np.sum([counts for _, counts, _ in parts], axis=0)
+        result = _write(plan, outcomes, used, folder, len(quarantine))
         folder.rename(plan.folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return result
 
 
-Part = tuple[Outcomes, list[Entry]]
+# Outcomes, how many images were answered by 0, 1, 2 … members, and what was bad.
+Part = tuple[Outcomes, NDArray[np.int64], list[Entry]]
 
 
 def _parts(plan: EvaluationPlan) -> Iterable[Part]:
@@ -125,38 +133,29 @@ def _quarantine(plan: EvaluationPlan) -> Quarantine:
 
 
 def _part(rank: int, *, plan: EvaluationPlan, world_size: int, device: str, threads: int) -> Part:
-    """Evaluate the batches of one worker; return its outcomes and what it found bad."""
+    """Evaluate the batches of one worker."""
     torch.set_num_threads(threads)
-    spec, data = plan.bundle.preprocess, plan.config.data
+    ensemble = Ensemble(plan.bundle, partial(choose_engine, wanted=Wanted("torch", "fp32", device=device)))
     samples = plan.dataset.samples(plan.config.split)
     quarantine = _quarantine(plan)
-    loader = Loader(
-        samples,
-        train_transform("none", spec, plan.config.data.max_pixels),
-        (spec.channels, spec.image_size, spec.image_size),
-        threads=data.threads or threads,
-        quarantine=quarantine,
-        prefetch_mb=data.prefetch_mb,
-    )
-    model = plan.bundle.build_model().to(device).to(memory_format=torch.channels_last)
-    outcomes = evaluate(
-        model,
-        loader,
-        spec,
-        num_classes=len(plan.bundle.classes),
+    loaders = open_loaders(samples, ensemble.kinds, plan.config.data, threads=threads, quarantine=quarantine)
+    outcomes, used = score(
+        ensemble,
+        loaders,
         num_samples=len(samples),
         batch_size=plan.config.batch_size,
         rank=rank,
         world_size=world_size,
-        device=torch.device(device),
-        temperature=plan.bundle.manifest.temperature,
     )
-    loader.close()
+    for loader in loaders.values():
+        loader.close()
     samples.close()
-    return outcomes, quarantine.entries()
+    return outcomes, used, quarantine.entries()
 
 
-def _write(plan: EvaluationPlan, outcomes: Outcomes, folder: Path, num_bad: int) -> dict[str, Any]:
+def _write(
+    plan: EvaluationPlan, outcomes: Outcomes, used: NDArray[np.int64], folder: Path, num_bad: int
+) -> dict[str, Any]:
     split, classes = plan.config.split, plan.bundle.classes
     metrics = {split: summarise(outcomes, len(classes))}
     samples = plan.dataset.samples(split)
@@ -174,13 +173,16 @@ def _write(plan: EvaluationPlan, outcomes: Outcomes, folder: Path, num_bad: int)
         next_steps=[f"python -m serving bundle={plan.bundle.path}"],
     )
     samples.close()
-    result = {
+    result: dict[str, Any] = {
         "bundle": str(plan.bundle.path),
         "dataset": {"root": plan.dataset.where, "digest": plan.dataset.manifest.digest},
         "metrics": metrics,
         "bad_samples": num_bad,
         "per_class": {split: per_class(outcomes, classes)},
     }
+    if len(plan.bundle.bundles) > 1:
+        # The share of images that were answered by 1, 2 … members.
+        result["members_used"] = (used[1:] / used.sum()).tolist()
     write_report(folder / "report", report)
     outcomes.save(folder / "outcomes.npz")
     write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")

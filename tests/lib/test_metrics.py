@@ -8,6 +8,7 @@ from lib.metrics import (
     expected_calibration_error,
     hardest,
     most_confused,
+    paired_difference,
     per_class,
     reliability,
     summarise,
@@ -184,3 +185,25 @@ def test_outcomes_of_probabilities_keep_the_best_five_in_order():
     assert outcomes.top_probability[0] == pytest.approx([0.3, 0.3, 0.2, 0.1, 0.05])
     assert np.isfinite(outcomes.loss[0])
     assert outcomes.loss[0] > 80
+
+
+def test_a_paired_difference_counts_who_was_right_alone_and_has_an_interval_that_is_never_empty() -> None:
+    one, other = np.zeros(200, dtype=bool), np.zeros(200, dtype=bool)
+    one[:150], other[10:154] = True, True
+    difference, low, high = paired_difference(one, other)
+    assert difference == pytest.approx(6 / 200)
+    assert low < difference < high
+    assert [-each for each in paired_difference(other, one)] == pytest.approx([difference, high, low])
+    same = paired_difference(one, one)
+    assert same[0] == 0
+    assert same[1] < 0 < same[2]
+
+
+def test_a_paired_interval_holds_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        right, copies, else_right = rng.random((3, 250)) < [[0.9], [0.7], [0.8]]
+        _, low, high = paired_difference(right, np.where(copies, right, else_right))
+        held += low <= 0.3 * (0.9 - 0.8) <= high
+    assert 0.92 < held / 400 < 0.985

@@ -4,12 +4,10 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-from torch import Tensor
 
 from lib.config.serving import ServeConfig
 from lib.errors import RunError
@@ -28,9 +26,9 @@ def stuck() -> Iterator[Callable[[Gateway], threading.Event]]:
     def hold(gateway: Gateway) -> threading.Event:
         event, forward = threading.Event(), gateway._member._forward
 
-        def wait(pixels: Tensor) -> NDArray[np.float32]:
+        def wait(*batch: Any) -> Any:
             assert event.wait(20)
-            return forward(pixels)
+            return forward(*batch)
 
         gateway._member._forward = wait
         events.append(event)

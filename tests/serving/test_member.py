@@ -2,34 +2,33 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from serving.member import Forward, Member, Result, usable_cores
 
 
 class Model:
-    """Echoes the first pixel; notes its batches; can be held up."""
+    """Echoes numbers; notes its batches; can be held up."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.kinds: list[Hashable] = []
         self.threads: set[str] = set()
         self.go = threading.Event()
         self.go.set()
 
-    def __call__(self, pixels: Tensor) -> NDArray[np.float32]:
-        self.batches.append(len(pixels))
+    def __call__(self, values: Sequence[int], kind: Hashable) -> list[int]:
+        self.batches.append(len(values))
+        self.kinds.append(kind)
         self.threads.add(threading.current_thread().name)
         assert self.go.wait(10)
-        if int(pixels.max()) == 255:
+        if max(values) == 255:
             raise ValueError("a poisoned batch")
-        return pixels[:, 0, 0, :1].numpy().astype(np.float32)
+        return list(values)
 
 
 @pytest.fixture
@@ -38,10 +37,10 @@ def model() -> Model:
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[[Forward, int], Member]]:
-    members: list[Member] = []
+def make() -> Iterator[Callable[[Forward[Any, Any], int], Member[Any, Any]]]:
+    members: list[Member[Any, Any]] = []
 
-    def build(forward: Forward, max_batch_size: int) -> Member:
+    def build(forward: Forward[Any, Any], max_batch_size: int) -> Member[Any, Any]:
         members.append(Member(forward, max_batch_size, threads=1))
         return members[-1]
 
@@ -50,31 +49,27 @@ def make() -> Iterator[Callable[[Forward, int], Member]]:
         member.close()
 
 
-def pixel(value: int) -> Tensor:
-    return torch.full((1, 2, 2), value, dtype=torch.uint8)
-
-
-Make = Callable[[Forward, int], Member]
+Make = Callable[[Forward[Any, Any], int], Member[Any, Any]]
 
 
 def test_every_image_gets_its_own_row(model: Model, make: Make) -> None:
-    async def run() -> list[Result]:
+    async def run() -> list[Result[int]]:
         member = make(model, 4)
-        return await asyncio.gather(*(member.run(pixel(value)) for value in range(10)))
+        return await asyncio.gather(*(member.run(value) for value in range(10)))
 
-    assert [result.probabilities[0] for result in asyncio.run(run())] == list(range(10))
+    assert [result.answer for result in asyncio.run(run())] == list(range(10))
     assert sum(model.batches) == 10
     assert max(model.batches) <= 4
 
 
 def test_a_lone_image_does_not_wait_and_a_crowd_is_batched(model: Model, make: Make) -> None:
-    async def run() -> list[Result]:
+    async def run() -> list[Result[int]]:
         member = make(model, 8)
         model.go.clear()
-        first = asyncio.create_task(member.run(pixel(0)))
+        first = asyncio.create_task(member.run(0))
         while not model.batches:
             await asyncio.sleep(0.001)
-        rest = [asyncio.create_task(member.run(pixel(value))) for value in range(1, 6)]
+        rest = [asyncio.create_task(member.run(value)) for value in range(1, 6)]
         await asyncio.sleep(0.02)
         model.go.set()
         return await asyncio.gather(first, *rest)
@@ -86,11 +81,33 @@ def test_a_lone_image_does_not_wait_and_a_crowd_is_batched(model: Model, make: M
     assert len(model.threads) == 1
 
 
+def test_images_of_another_kind_wait_for_the_next_batch(model: Model, make: Make) -> None:
+    async def run() -> list[Result[int]]:
+        member = make(model, 8)
+        model.go.clear()
+        first = asyncio.create_task(member.run(0, "none"))
+        while not model.batches:
+            await asyncio.sleep(0.001)
+        kinds = ("none", "none", "hflip", "none")
+        rest = [asyncio.create_task(member.run(value, kind)) for value, kind in enumerate(kinds, 1)]
+        await asyncio.sleep(0.02)
+        model.go.set()
+        return await asyncio.gather(first, *rest)
+
+    assert [result.answer for result in asyncio.run(run())] == [0, 1, 2, 3, 4]
+    assert list(zip(model.kinds, model.batches, strict=True)) == [
+        ("none", 1),
+        ("none", 2),
+        ("hflip", 1),
+        ("none", 1),
+    ]
+
+
 def test_the_event_loop_stays_free_while_the_model_runs(model: Model, make: Make) -> None:
     async def run() -> float:
         member = make(model, 8)
         model.go.clear()
-        task = asyncio.create_task(member.run(pixel(1)))
+        task = asyncio.create_task(member.run(1))
         await asyncio.sleep(0.05)
         running = member.running_s()
         model.go.set()
@@ -104,11 +121,11 @@ def test_the_event_loop_stays_free_while_the_model_runs(model: Model, make: Make
 def test_an_error_belongs_to_its_batch_only(model: Model, make: Make) -> None:
     async def run() -> list[Any]:
         member = make(model, 1)
-        images = (member.run(pixel(value)) for value in (1, 255, 2))
+        images = (member.run(value) for value in (1, 255, 2))
         return await asyncio.gather(*images, return_exceptions=True)
 
     first, bad, last = asyncio.run(run())
-    assert (first.probabilities[0], last.probabilities[0]) == (1, 2)
+    assert (first.answer, last.answer) == (1, 2)
     assert isinstance(bad, ValueError)
 
 
@@ -116,13 +133,13 @@ def test_images_of_clients_that_left_are_not_computed(model: Model, make: Make) 
     async def run() -> None:
         member = make(model, 8)
         model.go.clear()
-        first = asyncio.create_task(member.run(pixel(0)))
-        gone = [asyncio.create_task(member.run(pixel(1))) for _ in range(5)]
+        first = asyncio.create_task(member.run(0))
+        gone = [asyncio.create_task(member.run(1)) for _ in range(5)]
         await asyncio.sleep(0.02)
         for task in gone:
             task.cancel()
         await asyncio.gather(*gone, return_exceptions=True)
-        last = asyncio.create_task(member.run(pixel(2)))
+        last = asyncio.create_task(member.run(2))
         model.go.set()
         await asyncio.gather(first, last)
 
@@ -132,7 +149,7 @@ def test_images_of_clients_that_left_are_not_computed(model: Model, make: Make) 
 
 
 def test_threads_are_set_in_the_thread_of_the_model(make: Make) -> None:
-    assert make(lambda pixels: pixels.numpy(), 1).call(torch.get_num_threads) == 1
+    assert make(lambda values, _: values, 1).call(torch.get_num_threads) == 1
 
 
 def test_cores_heed_the_quota_of_a_container(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,7 @@ def test_broken_form(send: Send, body: bytes) -> None:
         ("top_k=many", ("top_k=many",)),
         ("top_k=", ("top_k",)),
         ("topk=3", ("topk", "did you mean top_k?")),
-        ("views=flips", ("views", "known: top_k")),
+        ("views=flips", ("views=flips", "this model has views=none")),
         ("top_k=1&top_k=2", ("more than once",)),
     ],
 )

@@ -14,19 +14,21 @@ def test_model(send: Send, gateway: Gateway) -> None:
     card = send("GET", "/model").json()
     assert card["name"] == "my-run"
     assert card["version"] == gateway.bundle.version
-    assert card["members"] == [
-        {
-            "arch": "lenet5",
-            "version": gateway.bundle.version,
-            "weight": 1.0,
-            "engine": "torch",
-            "precision": "fp32",
-        }
-    ]
+    (member,) = card["members"]
+    assert member == {
+        "arch": "lenet5",
+        "version": gateway.bundle.version,
+        "weight": 1.0,
+        "engine": "torch",
+        "precision": "fp32",
+        "preprocessing": card["preprocessing"],
+    }
     assert card["classes"] == gateway.bundle.classes
     assert card["preprocessing"]["image_size"] == 28
     assert card["views"] == "none"
+    assert card["allowed_views"] == ["none"]
     assert card["cascade"] is None
+    assert card["combine"] == "mean"
 
 
 def test_open_inference_protocol(send: Send) -> None:

@@ -1,0 +1,110 @@
+"""A cascade: members are asked cheapest first, and an image stops once the answer is confident enough.
+
+    steps = walk(outputs, labels, stages, costs)           # what would be answered after each stage
+    thresholds = fit_thresholds(steps, max_drop=0.002)
+    exits = stops(steps, thresholds)                       # [n]: after which stage each image stops
+
+Thresholds are fitted so that accuracy stays within a margin of the full ensemble's, at the least cost. They
+are fitted to one part of the images and have to be judged on another. Legend: s stages, n images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Shares of the images that may stop after a stage, tried one after the other.
+_SHARES = np.concatenate([np.linspace(0.02, 0.98, 33), [0.99, 1.0]])
+_SWEEPS = 6
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a cascade would say after each of its stages, if it stopped there."""
+
+    confidence: NDArray[np.float64]
+    """[s, n]: the probability of the answer, calibrated."""
+    correct: NDArray[np.bool_]
+    """[s, n]"""
+    cost: NDArray[np.float64]
+    """[s]: milliseconds per image up to and with this stage."""
+    members: NDArray[np.int64]
+    """[s]: members asked up to and with this stage."""
+
+    def take(self, rows: NDArray[np.int64]) -> "Steps":
+        """Return the same for some of the images."""
+        return Steps(self.confidence[:, rows], self.correct[:, rows], self.cost, self.members)
+
+
+def stops(steps: Steps, thresholds: Sequence[float | None]) -> NDArray[np.int64]:
+    """Return the stage after which each image stops, int64 [n]; there is one threshold less than stages."""
+    limits = np.array([np.inf if each is None else each for each in thresholds])
+    confident = steps.confidence[:-1] >= limits[:, None]
+    last = np.ones((1, confident.shape[1]), dtype=np.bool_)
+    first: NDArray[np.int64] = np.concatenate([confident, last]).argmax(axis=0)
+    return first
+
+
+def accuracy_drop(steps: Steps, exits: NDArray[np.int64]) -> float:
+    """Return by how much the cascade is less accurate than its last stage, as a fraction."""
+    stopped = steps.correct[exits, np.arange(len(exits))]
+    return (int(steps.correct[-1].sum()) - int(stopped.sum())) / len(exits)
+
+
+def fit_thresholds(steps: Steps, max_drop: float) -> list[float | None]:
+    """Return thresholds with the least mean cost among those that lose at most `max_drop` of accuracy.
+
+    Two stages at a time are searched whole, until no pair gets better: for up to three stages that is an
+    exhaustive search over the shares of images that stop. None stands for a stage where nobody stops.
+    """
+    count = len(steps.cost) - 1
+    levels = [np.unique(np.quantile(each, 1 - _SHARES)) for each in steps.confidence[:-1]]
+    limits: list[float | None] = [None] * count
+    best = float(steps.cost[-1])
+    pairs = list(combinations(range(count), 2)) or [(0, 0)] * count
+    for _ in range(_SWEEPS):
+        before = best
+        for first, second in pairs:
+            for one in [None, *levels[first].tolist()] if first != second else [None]:
+                tried = [*limits[:first], one, *limits[first + 1 :]]
+                cost, other = _fit_one(steps, tried, second, levels[second], max_drop)
+                if cost < best:
+                    best, limits = cost, [*tried[:second], other, *tried[second + 1 :]]
+        if best == before:
+            break
+    return limits
+
+
+def _fit_one(
+    steps: Steps,
+    limits: Sequence[float | None],
+    place: int,
+    levels: NDArray[np.float64],
+    max_drop: float,
+) -> tuple[float, float | None]:
+    """Return the least mean cost, and the threshold of one stage that brings it, with the others as they are.
+
+    All its thresholds are tried at once: stopping an image here changes cost and accuracy by what it would
+    have cost, and whether it would have been right, where it stops otherwise.
+    """
+    exits = stops(steps, [*limits[:place], None, *limits[place + 1 :]])
+    images = np.arange(len(exits))
+    right = steps.correct[exits, images]
+    costs = steps.cost[exits]
+    here = np.flatnonzero(exits > place)
+    here = here[np.argsort(-steps.confidence[place, here], kind="stable")]
+    saved = np.concatenate([[0.0], np.cumsum(costs[here] - steps.cost[place])])
+    lost = np.concatenate([[0], np.cumsum(right[here].astype(int) - steps.correct[place, here])])
+    # How many of them reach each of the levels, the highest first.
+    descending = levels[::-1]
+    reached = np.searchsorted(-steps.confidence[place, here], -descending, side="right")
+    cost = costs.mean() - saved[reached] / len(images)
+    drop = (steps.correct[-1].sum() - right.sum() + lost[reached]) / len(images)
+    cost = np.where(drop <= max_drop, cost, np.inf)
+    lowest = int(np.argmin(cost))
+    without = costs.mean() if steps.correct[-1].sum() - right.sum() <= max_drop * len(images) else np.inf
+    if cost[lowest] < without:
+        return float(cost[lowest]), float(descending[lowest])
+    return float(without), None

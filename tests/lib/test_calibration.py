@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from lib.calibration import HIGHEST, LOWEST, as_logits, fit_temperature, softmax, tempered
+
+
+def drawn(temperature: float, count: int = 20_000, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, and labels that follow them at a temperature."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (count, classes))
+    shares = softmax(logits, temperature).cumsum(axis=1)
+    return logits, np.minimum((rng.random((count, 1)) > shares).sum(axis=1), classes - 1)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_the_temperature_behind_labels_is_found(temperature: float) -> None:
+    assert fit_temperature(*drawn(temperature)) == pytest.approx(temperature, rel=0.04)
+
+
+def test_no_other_temperature_has_less_loss() -> None:
+    logits, labels = drawn(1.7, count=500)
+    rows = np.arange(len(labels))
+
+    def loss(temperature: float) -> float:
+        return float(-np.log(softmax(logits, temperature)[rows, labels]).mean())
+
+    best = fit_temperature(logits, labels)
+    assert loss(best) < min(loss(best * 1.01), loss(best * 0.99))
+
+
+def test_what_is_always_or_never_right_ends_at_a_bound() -> None:
+    logits = np.eye(3)[[0, 1, 2, 0]] * 4
+    assert fit_temperature(logits, np.array([0, 1, 2, 0])) == pytest.approx(LOWEST, rel=1e-3)
+    assert fit_temperature(logits, np.array([1, 2, 0, 1])) == pytest.approx(HIGHEST, rel=1e-3)
+
+
+def test_probabilities_are_tempered_as_their_logits_would_be() -> None:
+    logits = drawn(1.0, count=50)[0]
+    assert tempered(softmax(logits), 2.0) == pytest.approx(softmax(logits, 2.0))
+    assert np.array_equal(tempered(softmax(logits), 1.0), softmax(logits))
+    assert np.isfinite(as_logits(np.array([0.0, 1.0]))).all()
+    assert tempered(np.array([[0.0, 1.0]]), 3.0).sum() == pytest.approx(1)
