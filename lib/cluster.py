@@ -45,6 +45,8 @@ def connect() -> None:
         _keep_token_private()
         # The one node of an own Ray is never drained: no process has to look out for that.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        # Ray's workers are nice (15): anything else on the machine would come before the training.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         ray.init("local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         return
     try:

@@ -20,6 +20,7 @@ from lib.errors import MantaError, RunError
 from lib.runtime import ENVIRONMENT, keep_heap
 from lib.train.elastic import ClusterView, room_within
 from lib.train.failures import is_out_of_memory, out_of_memory
+from lib.train.messages import Messages
 from lib.train.plan import RunPlan
 from lib.train.signals import Signals, StoppedError
 from lib.train.watch import watched
@@ -38,49 +39,6 @@ _TRY_S, _ELASTIC_TRY_S = 60.0, 2.0
 _RESIZE_S = 10.0
 # What a worker says whose peer has died: the run goes on with new ones.
 _LOST_PEER = ("gloo", "NCCL", "Connection", "Socket")
-
-
-class Messages:
-    """Lines from the workers, the result, a failure that a restart would repeat, and the wish to stop."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._failure: tuple[str, str] | None = None
-        self._result: dict[str, Any] | None = None
-        self._is_stopped = False
-
-    def say(self, line: str) -> None:
-        """Keep a line for the driver."""
-        self._lines.append(line)
-
-    def take(self) -> list[str]:
-        """Return the lines since the last call."""
-        lines, self._lines = self._lines, []
-        return lines
-
-    def fail(self, problem: str, hint: str) -> None:
-        """Keep the first failure."""
-        self._failure = self._failure or (problem, hint)
-
-    def failure(self) -> tuple[str, str] | None:
-        """Return the failure, if there is one."""
-        return self._failure
-
-    def finish(self, result: dict[str, Any]) -> None:
-        """Keep the result."""
-        self._result = result
-
-    def result(self) -> dict[str, Any] | None:
-        """Return the result, if the run has finished."""
-        return self._result
-
-    def stop(self) -> None:
-        """Ask the workers to write state and end."""
-        self._is_stopped = True
-
-    def is_stopped(self) -> bool:
-        """Tell whether they are asked to."""
-        return self._is_stopped
 
 
 def run_on_ray(plan: RunPlan, placement: Placement, train: Train, signals: Signals) -> dict[str, Any]:
