@@ -21,10 +21,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## pack, fine-tune, evaluate, serve and predict, all on this machine
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash cluster/local/demo.sh
 
-# Two processes: one for all that starts a Ray, which waits a lot, and one for the rest. OpenMP threads that spin
-# while they wait would take each other's core.
+# What starts a Ray waits a lot, so the rest runs beside it. OpenMP threads that spin while they wait would take each
+# other's core.
+test: export OMP_WAIT_POLICY = PASSIVE
 test: lint ## lint, types and all tests
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses 2 --dist loadgroup
+	@$(BIN)/pytest -m "not integration" > .unit-tests.log 2>&1 & unit=$$!; \
+		$(BIN)/pytest -m integration; integration=$$?; \
+		wait $$unit; unit=$$?; cat .unit-tests.log; exit $$((unit ? unit : integration))
 
 test-fast: $(INSTALLED) ## unit tests only, in seconds
 	$(BIN)/pytest -m "not integration"
@@ -39,5 +42,5 @@ format: $(INSTALLED) ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 clean: ## remove caches and the demo's results; .venv and other runs stay
-	rm -rf runs/demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs/demo .unit-tests.log build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -26,14 +26,6 @@ from lib.train.world import World
 os.environ.pop("RAY_ADDRESS", None)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what starts a Ray in one process, if tests run in several: one Ray at a time, on its ports."""
-    for item in items:
-        if item.get_closest_marker("integration"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 def encode(pixels: np.ndarray, image_format: str = "PNG", **options: object) -> bytes:
     """Encode uint8 [h, w] or [h, w, 3] as a picture file."""
     stream = io.BytesIO()
