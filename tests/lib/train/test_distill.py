@@ -110,7 +110,8 @@ def test_classes_are_found_by_their_names(finetune_config: Make, digits_bundle: 
     other = build_distillation(train, classes[::-1], spec, torch.device("cpu"))
     assert plain is not None
     assert other is not None
-    assert torch.equal(plain.answers(images), other.answers(images).flip(1))
+    # Softmax adds up in the order of the classes.
+    assert torch.allclose(plain.answers(images), other.answers(images).flip(1), atol=1e-6)
 
 
 def test_other_classes_are_refused(finetune_config: Make, digits_bundle: Path, tmp_path: Path) -> None:
