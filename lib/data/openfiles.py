@@ -26,22 +26,38 @@ class OpenFiles:
     def acquire(self, shard: int) -> int | None:
         """Return a descriptor to be given back with `release`, or None if the shard cannot be had."""
         with self._lock:
+            if shard in self._open:
+                self._users[shard] += 1
+                return self._open[shard]
+        # Outside the lock: a system call lets other threads run, and they would all wait for it.
+        descriptor = self._open_shard(shard)
+        if descriptor is None:
+            return None
+        surplus: int | None = descriptor
+        with self._lock:
             if shard not in self._open:
-                descriptor = self._open_shard(shard)
-                if descriptor is None:
-                    return None
-                if len(self._open) >= _MAX_OPEN:
-                    idle = next((s for s in self._open if not self._users.get(s)), None)
-                    if idle is not None:
-                        os.close(self._open.pop(idle))
-                self._open[shard] = descriptor
-            self._users[shard] = self._users.get(shard, 0) + 1
-            return self._open[shard]
+                surplus = self._make_room()
+                self._open[shard], self._users[shard] = descriptor, 0
+            self._users[shard] += 1
+            descriptor = self._open[shard]
+        if surplus is not None:
+            os.close(surplus)
+        return descriptor
 
     def release(self, shard: int) -> None:
         """Give a descriptor back."""
         with self._lock:
             self._users[shard] -= 1
+
+    def _make_room(self) -> int | None:
+        """Give up what has been open longest and is not in use; return it to be closed."""
+        if len(self._open) < _MAX_OPEN:
+            return None
+        idle = next((shard for shard in self._open if not self._users[shard]), None)
+        if idle is None:
+            return None
+        del self._users[idle]
+        return self._open.pop(idle)
 
     def close(self) -> None:
         """Close all of them."""
