@@ -21,13 +21,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## pack, fine-tune, evaluate, serve and predict, all on this machine
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash cluster/local/demo.sh
 
-# What starts a Ray waits a lot, so the rest runs beside it. OpenMP threads that spin while they wait would take each
-# other's core.
+# What starts a Ray waits a lot, so two processes of tests run side by side. OpenMP threads that spin while they wait
+# would take each other's core.
+ASIDE := tests/serving
 test: export OMP_WAIT_POLICY = PASSIVE
 test: lint ## lint, types and all tests
-	@$(BIN)/pytest -m "not integration" > .unit-tests.log 2>&1 & unit=$$!; \
-		$(BIN)/pytest -m integration; integration=$$?; \
-		wait $$unit; unit=$$?; cat .unit-tests.log; exit $$((unit ? unit : integration))
+	@{ $(BIN)/pytest -m "not integration" --durations=10; unit=$$?; \
+		$(BIN)/pytest -m integration --durations=10 $(ASIDE); aside=$$?; \
+		exit $$((unit ? unit : aside)); } > .aside-tests.log 2>&1 & aside=$$!; \
+		$(BIN)/pytest -m integration --durations=20 $(ASIDE:%=--ignore=%); main=$$?; \
+		wait $$aside; aside=$$?; cat .aside-tests.log; exit $$((aside ? aside : main))
 
 test-fast: $(INSTALLED) ## unit tests only, in seconds
 	$(BIN)/pytest -m "not integration"
@@ -42,5 +45,5 @@ format: $(INSTALLED) ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 clean: ## remove caches and the demo's results; .venv and other runs stay
-	rm -rf runs/demo .unit-tests.log build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs/demo .aside-tests.log build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
