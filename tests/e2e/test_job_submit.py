@@ -46,6 +46,9 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "node-ip-address": "127.0.0.1",
         "port": free_port(),
         "dashboard-port": port,
+        # Another Ray on this machine may have the usual ones.
+        "dashboard-agent-listen-port": free_port(),
+        "ray-client-server-port": free_port(),
         "temp-dir": temp,
         "num-cpus": 2,
     }
