@@ -94,7 +94,7 @@ def _write(
             "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
             "weights": config.model.weights,
             "dataset": plan.dataset.where,
-            "training images": f"{plan.dataset.manifest.splits['train'].num_samples:,}",
+            "training images": f"{plan.num_images:,}",
             "best epoch": f"{trainer.state.best_epoch} of {trainer.state.epoch}",
             "workers": f"{trainer.world.size} on {trainer.world.device.type} ({platform.machine()})",
         },

@@ -66,7 +66,7 @@ def _begin(plan: RunPlan) -> Iterator[None]:
 
 def _check_shares(plan: RunPlan, workers: int) -> None:
     """Refuse to start workers of which one would have no image in a step."""
-    smallest = min(sum(plan.counts) // stage.steps for stage in plan.stages)
+    smallest = min(plan.num_images // stage.steps for stage in plan.stages)
     if smallest < workers:
         problem = f"{workers} workers would share batches of {smallest} images"
         raise UserError(problem, f"set run.num_workers={smallest} or less, or a larger train.batch_size")
