@@ -30,6 +30,15 @@ PBT_KEYS = (
     "train.gradient_clip",
     "train.label_smoothing",
 )
+# What a finding compares has to be searched.
+FINDING_KEYS = {
+    "search": (),
+    "architectures": ("model.name",),
+    "transfer": ("model.weights", "data.train_images"),
+    "augmentation": ("augment.policy",),
+    "schedules": ("optim.schedule",),
+    "freeze": ("train.freeze", "optim.schedule"),
+}
 _KINDS = ("grid", "choice", "uniform", "loguniform")
 # The schedulers that look at an option.
 _USERS = {
@@ -135,7 +144,17 @@ class TuneConfig(FinetuneConfig):
             raise ValueError(
                 f"run.num_workers=[{least}, {most}]: trials share the cluster by fixed shares; give a number"
             )
+        if self.workers > 1 and self.study.scheduler in ("hyperband", "pbt"):
+            raise ValueError(
+                f"study.scheduler={self.study.scheduler} holds trials between two epochs, and several "
+                "workers do not wait; leave out run.num_workers"
+            )
         return self
+
+    @property
+    def workers(self) -> int:
+        """Workers of each trial."""
+        return max(1, self.run.num_workers) if isinstance(self.run.num_workers, int) else 1
 
 
 def _check_keys(search: dict[str, SpaceSection]) -> None:
@@ -158,6 +177,11 @@ def _is_free(key: str) -> bool:
 
 def _check_study(study: StudySection, search: dict[str, SpaceSection]) -> None:
     """Raise `ValueError` for options of the search that do not go together, or have no effect."""
+    lacking = [key for key in FINDING_KEYS[study.finding] if key not in search]
+    if lacking:
+        raise ValueError(
+            f"study.finding={study.finding} compares values of {lacking[0]}: search.{lacking[0]} is missing"
+        )
     drawn = [key for key, space in search.items() if space.is_drawn]
     if not drawn and (study.trials != StudySection().trials or study.searcher != "random"):
         raise ValueError("study.trials and study.searcher have no effect: search has nothing but grids")
@@ -170,13 +194,18 @@ def _check_study(study: StudySection, search: dict[str, SpaceSection]) -> None:
                 f"study.{name} has no effect with study.scheduler={study.scheduler}; "
                 f"it is for {', '.join(users)}"
             )
+    if study.scheduler == "hyperband" and study.concurrency != "auto":
+        raise ValueError(
+            "study.scheduler=hyperband pauses trials until others have come as far; leave out "
+            "study.concurrency"
+        )
     if study.scheduler != "pbt":
         return
     if study.searcher != "random":
         raise ValueError("study.scheduler=pbt searches itself; leave out study.searcher")
-    changed = [key for key in drawn if key not in PBT_KEYS]
-    if changed or not drawn or any(search[key].when for key in drawn):
-        told = f"not {changed[0]}" if changed else "at least one, without when"
-        raise ValueError(
-            f"study.scheduler=pbt changes drawn keys in the middle of a run: {', '.join(PBT_KEYS)}; {told}"
-        )
+    for key, space in search.items():
+        if key not in PBT_KEYS or not space.is_drawn or space.when:
+            raise ValueError(
+                f"search.{key}: study.scheduler=pbt gives a trial the state and values of another one, so "
+                f"all keys are drawn, without when, and among {', '.join(PBT_KEYS)}"
+            )

@@ -35,4 +35,4 @@ def counts_within(ids: Ids, counts: Sequence[int]) -> list[int]:
     """Return how many of the ids each shard has; `counts` are the samples of the shards."""
     ends = np.cumsum(np.asarray(counts, dtype=np.int64))
     before = np.searchsorted(ids, ends)
-    return np.diff(before, prepend=0).tolist()
+    return [int(count) for count in np.diff(before, prepend=0)]

@@ -206,11 +206,12 @@ class Features:
             # The first epochs of a run without features show these very pictures.
             return [0] * len(ids) if chosen.view is None else sample_seeds(ids, seed, chosen.view)
 
-        is_part = self._subset is not None and chosen.samples.name == "train"
-        wanted = self._subset if is_part else np.arange(len(chosen.samples))
+        needed = np.arange(len(chosen.samples))
+        if self._subset is not None and chosen.samples.name == "train":
+            needed = self._subset
 
         def compute() -> None:
-            fill(chosen.table, chosen.title, chosen.extractor, loader, seeds, wanted, self._world, self._say)
+            fill(chosen.table, chosen.title, chosen.extractor, loader, seeds, needed, self._world, self._say)
 
         loader = self._load(chosen.samples, chosen.view)
         try:

@@ -133,6 +133,8 @@ def _write(
         write_report=lambda folder: write_report(folder, report),
     )
     write_report(plan.folder / "report", report)
+    # What a comparison with another run needs, image by image.
+    outcomes[shown].save(plan.folder / f"report/outcomes-{shown}.npz")
     # Without a result, a bundle is what an interrupted end of this very run left.
     shutil.rmtree(plan.folder / "bundle", ignore_errors=True)
     write_bundle(plan.folder / "bundle", content)
