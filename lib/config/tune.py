@@ -125,20 +125,21 @@ class TuneConfig(FinetuneConfig):
     """Run many fine-tuning runs, and answer a question from their numbers."""
 
     study: StudySection = StudySection()
-    search: dict[str, SpaceSection] = Field(
+    search: dict[str, SpaceSection | None] = Field(
         default={},
         examples=[{"optim.lr": {"loguniform": [1e-4, 1e-1]}, "train.freeze": {"grid": ["none", "head"]}}],
     )
-    """Keys of a run, and where their values come from; run.seed as a grid repeats every trial."""
+    """Keys of a run, and where their values come from; null takes one of a preset back. run.seed as a grid
+    repeats every trial."""
 
     @model_validator(mode="after")
     def _can_be_searched(self) -> Self:
-        if not self.search:
+        if not self.spaces:
             raise ValueError(
                 "search is empty: give keys, such as 'search.optim.lr={loguniform: [1e-4, 0.1]}'"
             )
-        _check_keys(self.search)
-        _check_study(self.study, self.search)
+        _check_keys(self.spaces)
+        _check_study(self.study, self.spaces)
         if isinstance(self.run.num_workers, tuple):
             least, most = self.run.num_workers
             raise ValueError(
@@ -150,6 +151,11 @@ class TuneConfig(FinetuneConfig):
                 "workers do not wait; leave out run.num_workers"
             )
         return self
+
+    @property
+    def spaces(self) -> dict[str, SpaceSection]:
+        """What is searched."""
+        return {key: space for key, space in self.search.items() if space is not None}
 
     @property
     def workers(self) -> int:

@@ -55,7 +55,7 @@ class StudyPlan:
 
     def lines(self) -> list[str]:
         """Describe the study for a person."""
-        study, search = self.config.study, self.config.search
+        study, search = self.config.study, self.config.spaces
         finished = sum((self.runs / each.name / "result.json").exists() for each in self.planned)
         kinds = {
             key: next(
@@ -145,8 +145,8 @@ def _planned(config: TuneConfig, folder: Path) -> list[Planned]:
         return begun(config, folder)
     seed, draws = config.run.seed, config.study.trials
     found = [
-        Planned(trial_name(config.search, number, values), values)
-        for number, values in enumerate(variants(config.search, draws=draws, seed=seed))
+        Planned(trial_name(config.spaces, number, values), values)
+        for number, values in enumerate(variants(config.spaces, draws=draws, seed=seed))
     ]
     if config.study.scheduler != "pbt":
         return found
@@ -166,7 +166,7 @@ def begun(config: TuneConfig, folder: Path) -> list[Planned]:
 def _values_of(config: TuneConfig, path: Path) -> Values:
     has = flat(load(FinetuneConfig, [str(path)]).config)
     values: Values = {}
-    for key, space in config.search.items():
+    for key, space in config.spaces.items():
         if space.is_active(values):
             values[key] = has[key]
     return values
@@ -174,12 +174,13 @@ def _values_of(config: TuneConfig, path: Path) -> Values:
 
 def _example(config: TuneConfig) -> dict[str, Any]:
     """Return values that a searcher may draw."""
-    return variants(config.search, draws=1, seed=config.run.seed)[0]
+    return variants(config.spaces, draws=1, seed=config.run.seed)[0]
 
 
 def _plan(config: TuneConfig, values: Values) -> RunPlan:
+    run = run_config(config, values, "planned", output_path(config.run.storage) / ".planned")
     try:
-        return plan_run(run_config(config, values, "planned", output_path(config.run.storage) / ".planned"))
+        return plan_run(run)
     except UserError as error:
-        about = label(config.search, without_seed(values))
+        about = label(config.spaces, without_seed(values))
         raise UserError(f"trial {about}: {error.problem}", error.hint) from None

@@ -45,7 +45,7 @@ def _pbt(config: TuneConfig) -> TrialScheduler:
     # A list is gone through by neighbours, as what is drawn from one should be.
     mutations: dict[str, Any] = {
         key: space.choice if space.choice is not None else domain(space)
-        for key, space in config.search.items()
+        for key, space in config.spaces.items()
     }
     return PopulationBasedTraining(
         time_attr=EPOCH,

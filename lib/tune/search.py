@@ -96,7 +96,7 @@ def build_optuna(config: TuneConfig, done: Sequence[Standing], unfinished: Seque
     study = optuna.create_study(storage=storage, sampler=sampler, study_name=name, direction=direction)
     for each in done:
         if each.score is not None:
-            distributions = {key: _distribution(optuna, config.search[key]) for key in each.values}
+            distributions = {key: _distribution(optuna, config.spaces[key]) for key in each.values}
             study.add_trial(
                 optuna.trial.create_trial(params=each.values, distributions=distributions, value=each.score)
             )
@@ -125,7 +125,7 @@ def _define(config: TuneConfig) -> Callable[[Any], dict[str, Any]]:
 
     def space(trial: Any) -> dict[str, Any]:
         values: Values = {}
-        for key, section in config.search.items():
+        for key, section in config.spaces.items():
             if not section.is_active(values):
                 continue
             if section.choice is not None:

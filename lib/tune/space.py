@@ -1,6 +1,6 @@
 """Where the values of trials come from: grids, draws and conditions.
 
-    variants(config.search, draws=16, seed=0)        # [{"optim.lr": 0.003, "run.seed": 0}, …]
+    variants(config.spaces, draws=16, seed=0)        # [{"optim.lr": 0.003, "run.seed": 0}, …]
     run_config(config, {"optim.lr": 0.003})          # the FinetuneConfig of that trial
 
 A draw depends on the seed, its number and the key alone. So the trials of a study are the same ones when it

@@ -81,7 +81,7 @@ def _train(plan: StudyPlan, standings: list[Standing]) -> StudyPlan:
             tune_config=tune.TuneConfig(
                 metric=SCORE,
                 mode="min" if config.study.metric == "loss" else "max",
-                search_alg=Named(config.search, left, inner, first=len(plan.planned), limit=new),
+                search_alg=Named(config.spaces, left, inner, first=len(plan.planned), limit=new),
                 scheduler=build_scheduler(config),
                 num_samples=len(left) + new,
                 max_concurrent_trials=shares.at_a_time if shares.is_limited or shares.workers > 1 else None,

@@ -99,7 +99,7 @@ class Numbers:
     def __init__(self, plan: StudyPlan, standings: Sequence[Standing]) -> None:
         self.plan, self.standings = plan, list(standings)
         self.variants = [
-            Variant(label, runs) for label, runs in by_variant(plan.config.search, standings).items()
+            Variant(label, runs) for label, runs in by_variant(plan.config.spaces, standings).items()
         ]
         assert self.variants, "a finished run at least"
         self.best = max(self.variants, key=lambda each: each.rank_by)

@@ -25,7 +25,7 @@ def find(numbers: Numbers) -> Answer:
     scored = [each for each in numbers.standings if each.score is not None]
     rows = [
         [key, told]
-        for key in numbers.plan.config.search
+        for key in numbers.plan.config.spaces
         if (told := effect([each for each in scored if key in each.values], key))
     ]
     if rows:

@@ -10,7 +10,12 @@ DRAWN = "search.optim.lr={loguniform: [1e-4, 1e-1]}"
 def test_a_key_of_a_space_can_be_named_in_a_word() -> None:
     words = ["search.model.weights={grid: [none, default]}", "search.model.weights.grid=[none, x.pth]"]
     config = load(TuneConfig, ["data.root=x", *words]).config
-    assert config.search["model.weights"].grid == ["none", "x.pth"]
+    assert config.spaces["model.weights"].grid == ["none", "x.pth"]
+
+
+def test_a_key_of_a_preset_can_be_taken_back() -> None:
+    words = ["search.optim.lr.grid=[1, 2]", "search.run.seed.grid=[0, 1]", "search.run.seed=null"]
+    assert list(load(TuneConfig, ["data.root=x", *words]).config.spaces) == ["optim.lr"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -48,8 +47,3 @@ def run_here(plan: StudyPlan) -> list[Standing]:
         while work.next() is not None:
             pass
     return read_standings(plan.folder, plan.planned, plan.config.study.metric)
-
-
-def last(values: list[Any]) -> Any:
-    """Return the last of some values."""
-    return values[-1]

@@ -18,7 +18,7 @@ def test_grids_are_combined_and_conditions_hold() -> None:
         "search.optim.schedule.grid=[step, cosine]",
         "search.optim.step_epochs={grid: [1, 2], when: {optim.schedule: step}}",
         "search.run.seed.grid=[0, 1]",
-    ).search
+    ).spaces
     found = variants(search, draws=5, seed=0)
     assert len(found) == 6
     assert {"optim.schedule": "cosine", "run.seed": 1} in found
@@ -30,16 +30,16 @@ def test_draws_depend_on_seed_number_and_key_alone() -> None:
     more = config(
         "search.optim.weight_decay={uniform: [0, 0.1]}", "search.optim.lr={loguniform: [1e-4, 1e-1]}"
     )
-    rates = [each["optim.lr"] for each in variants(few.search, draws=20, seed=3)]
-    assert rates[:8] == [each["optim.lr"] for each in variants(few.search, draws=8, seed=3)]
-    assert rates == [each["optim.lr"] for each in variants(more.search, draws=20, seed=3)]
-    assert rates != [each["optim.lr"] for each in variants(few.search, draws=20, seed=4)]
+    rates = [each["optim.lr"] for each in variants(few.spaces, draws=20, seed=3)]
+    assert rates[:8] == [each["optim.lr"] for each in variants(few.spaces, draws=8, seed=3)]
+    assert rates == [each["optim.lr"] for each in variants(more.spaces, draws=20, seed=3)]
+    assert rates != [each["optim.lr"] for each in variants(few.spaces, draws=20, seed=4)]
     assert all(1e-4 <= rate <= 1e-1 for rate in rates)
     assert sum(rate < 3e-3 for rate in rates) > 5  # the lower half of the logarithms
 
 
 def test_each_draw_meets_every_grid_and_repeated_draws_are_one_trial() -> None:
-    search = config("search.optim.name.choice=[sgd, adam]", "search.run.seed.grid=[0, 1]").search
+    search = config("search.optim.name.choice=[sgd, adam]", "search.run.seed.grid=[0, 1]").spaces
     found = variants(search, draws=10, seed=0)
     assert len(found) == 4
 
@@ -79,6 +79,6 @@ def test_trials_have_names_for_people(values: dict[str, Any], told: str, name: s
         "search.data.train_images.grid=[100, null]",
         "search.model.weights.grid=[none, default]",
         "search.run.seed.grid=[0, 1]",
-    ).search
+    ).spaces
     assert label(search, values) == told
     assert trial_name(search, 3, values) == name
