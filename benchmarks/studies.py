@@ -1,6 +1,6 @@
 """One study of tiny trials in a process of its own, for benchmarks/tune.py. The last line is JSON.
 
-python benchmarks/studies.py '{"pipeline": "ray_default", "data": "digits", "out": "x", "trials": 4, "images": 99}'
+python benchmarks/studies.py '{"pipeline": "manta", "data": "digits", "out": "x", "trials": 4, "images": 99}'
 """
 
 import json
