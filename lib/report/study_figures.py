@@ -126,7 +126,8 @@ def _axes(
         body.append(text(left - 7, y_of(value) + 3.5, y_format(value), text_anchor="end"))
     for value in _log_marks(min(xs), max(xs)) if is_log else ticks(low, high, whole=True):
         if is_log or low <= value <= high:
-            body.append(text(x_of(value), floor_y + 15, number(value), text_anchor="middle"))
+            shown = f"{value:.3g}" if value < 1000 else number(value)
+            body.append(text(x_of(value), floor_y + 15, shown, text_anchor="middle"))
     body.append(text((left + right) / 2, HEIGHT - 5, x_label, text_anchor="middle"))
     return body, x_of, y_of
 

@@ -4,7 +4,6 @@ result = conclude(plan, standings)
 """
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from lib.report.study import PAGE, StudyPage, Table, write_study
 from lib.train.finish import RESULT
 from lib.train.progress import duration
 from lib.tune.findings.registry import FINDINGS
+from lib.tune.findings.transfer import IMAGES
 from lib.tune.plan import StudyPlan
 from lib.tune.standing import LEADERBOARD, Standing, write_leaderboard
 from lib.tune.variant import Numbers
@@ -98,18 +98,17 @@ def _variant(numbers: Numbers, label: str) -> dict[str, Any]:
 
 
 def _facts(plan: StudyPlan, numbers: Numbers, counts: Counter[Any]) -> dict[str, str]:
-    config, splits = plan.config, plan.first.dataset.manifest.splits
+    config = plan.config
     trained = sum(each.train_s for each in numbers.standings)
     return {
         "trials": ", ".join(f"{count} {status}" for status, count in counts.items()),
         "runs of a variant": f"{numbers.seeds} seed{'s' * (numbers.seeds > 1)}",
         "dataset": plan.first.dataset.where,
-        "training images": f"{splits['train'].num_samples:,}",
+        **({} if IMAGES in config.spaces else {"training images": f"{plan.first.num_images:,}"}),
         "measured on": f"{numbers.num_images:,} images of {numbers.split}",
         "chosen by": f"val {config.study.metric}",
         "epochs": str(config.train.epochs),
         "training": f"{duration(trained)} in all",
-        "machine": f"{len(os.sched_getaffinity(0))} cores for the driver",
     }
 
 
