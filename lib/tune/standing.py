@@ -102,7 +102,7 @@ class Standing:
     @property
     def memory_mb(self) -> float:
         """Most memory of the process that trained, or of its GPU."""
-        return float(max((each["memory_mb"] for each in self.history), default=0.0))
+        return float(max((each.get("memory_mb", 0.0) for each in self.history), default=0.0))
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
