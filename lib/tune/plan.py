@@ -143,12 +143,12 @@ def _check_folder(config: TuneConfig, folder: Path) -> None:
 def _planned(config: TuneConfig, folder: Path) -> list[Planned]:
     if config.study.searcher == "optuna":
         return begun(config, folder)
-    seed, draws = config.run.seed, config.study.trials
+    seed, draws, is_pbt = config.run.seed, config.study.trials, config.study.scheduler == "pbt"
+    values_of = variants(config.spaces, draws=draws, seed=seed, is_population=is_pbt)
     found = [
-        Planned(trial_name(config.spaces, number, values), values)
-        for number, values in enumerate(variants(config.spaces, draws=draws, seed=seed))
+        Planned(trial_name(config.spaces, number, values), values) for number, values in enumerate(values_of)
     ]
-    if config.study.scheduler != "pbt":
+    if not is_pbt:
         return found
     # Values change on the way: those that a run has are in its folder.
     now = {each.name: each for each in begun(config, folder)}

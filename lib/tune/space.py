@@ -28,15 +28,22 @@ Values = dict[str, Any]
 Search = Mapping[str, SpaceSection]
 
 
-def variants(search: Search, *, draws: int, seed: int) -> list[Values]:
-    """Return the values of all trials, in order: each draw with every combination of the grids."""
+def variants(search: Search, *, draws: int, seed: int, is_population: bool = False) -> list[Values]:
+    """Return the values of all trials, in order: each draw with every combination of the grids.
+
+    Draws of few choices repeat each other. The same trial again would tell nothing, except in a population
+    whose members will part.
+    """
     times = draws if any(space.is_drawn for space in search.values()) else 1
-    found: dict[str, Values] = {}
-    for number in range(times):
-        for values in _combined(search, list(search), {}, number, seed):
-            # Draws of few choices repeat each other; the same trial again would tell nothing.
-            found.setdefault(json.dumps(values, sort_keys=True), values)
-    return list(found.values())
+    found = [
+        values for number in range(times) for values in _combined(search, list(search), {}, number, seed)
+    ]
+    if is_population:
+        return found
+    unique: dict[str, Values] = {}
+    for values in found:
+        unique.setdefault(json.dumps(values, sort_keys=True), values)
+    return list(unique.values())
 
 
 def _combined(search: Search, keys: list[str], values: Values, number: int, seed: int) -> Iterator[Values]:

@@ -31,7 +31,7 @@ def test_asha_stops_trials_that_optuna_has_drawn_and_a_resumed_study_draws_more(
 ) -> None:
     words = [*FEW, "search.optim.lr.choice=[0.005, 1e-9]", "search.optim.name.choice=[sgd, adamw]"]
     words += ["search.optim.momentum={uniform: [0.5, 0.95], when: {optim.name: sgd}}", "train.epochs=3"]
-    words += ["study.searcher=optuna", "study.scheduler=asha", "study.metric=loss"]
+    words += ["study.searcher=optuna", "study.scheduler=asha", "study.metric=loss", "optim.schedule=constant"]
     plan = make_study(*words, "study.trials=6", "study.reduction_factor=2")
     run_study(plan)
     rows = leaderboard(plan)
