@@ -145,6 +145,10 @@ class TuneConfig(FinetuneConfig):
             raise ValueError(
                 f"run.num_workers=[{least}, {most}]: trials share the cluster by fixed shares; give a number"
             )
+        if self.workers > 1 and self.study.trial_gpus != 1:
+            raise ValueError(
+                f"study.trial_gpus={self.study.trial_gpus:g}: several workers of a trial take a GPU each; leave it out"
+            )
         if self.workers > 1 and self.study.scheduler in ("hyperband", "pbt"):
             raise ValueError(
                 f"study.scheduler={self.study.scheduler} holds trials between two epochs, and several "

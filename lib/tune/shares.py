@@ -46,7 +46,7 @@ class Shares:
 
 
 def share_cluster(config: TuneConfig, num_trials: int) -> Shares:
-    """Share the cluster out among trials; connects must have been.
+    """Share out the cluster that is connected among trials.
 
     Raises `UserError` if not even one fits.
     """
@@ -54,6 +54,10 @@ def share_cluster(config: TuneConfig, num_trials: int) -> Shares:
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types
     cores, all_gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
     is_gpu = all_gpus > 0 if config.run.use_gpu == "auto" else config.run.use_gpu
+    if not is_gpu and study.trial_gpus != 1:
+        raise UserError(
+            f"study.trial_gpus={study.trial_gpus:g} has no effect: trials run on CPUs", "leave it out"
+        )
     gpus = study.trial_gpus if is_gpu else 0.0
     if gpus > 0 and all_gpus < gpus * workers:
         hint = "set run.use_gpu=auto, or fewer run.num_workers"

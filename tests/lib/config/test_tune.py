@@ -47,6 +47,7 @@ def test_a_key_of_a_preset_can_be_taken_back() -> None:
         ),
         ([DRAWN, "study.scheduler=hyperband", "study.concurrency=2"], "leave out study.concurrency"),
         ([DRAWN, "study.scheduler=hyperband", "run.num_workers=2"], "workers do not wait"),
+        ([DRAWN, "study.trial_gpus=0.5", "run.num_workers=2"], "take a GPU each"),
         ([DRAWN, "run.num_workers=[1, 2]"], "trials share the cluster by fixed shares"),
         (["data.sampling=class_balanced", "data.train_images=5", DRAWN], "choose one"),
     ],
