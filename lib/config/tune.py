@@ -147,8 +147,8 @@ class TuneConfig(FinetuneConfig):
             )
         if self.workers > 1 and self.study.trial_gpus != 1:
             raise ValueError(
-                f"study.trial_gpus={self.study.trial_gpus:g}: several workers of a trial take a GPU each; leave "
-                "it out"
+                f"study.trial_gpus={self.study.trial_gpus:g}: several workers of a trial take a GPU each; "
+                "leave it out"
             )
         if self.workers > 1 and self.study.scheduler in ("hyperband", "pbt"):
             raise ValueError(
