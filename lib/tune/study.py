@@ -69,8 +69,9 @@ def _train(plan: StudyPlan, standings: list[Standing]) -> StudyPlan:
     new = plan.num_trials - len(plan.planned)
     if done:
         say(f"going on: {len(done)} trial{'s' * (len(done) > 1)} will not be repeated")
-    shares = share_cluster(config, len(left) + new)
-    say(f"starting {len(left) + new} trials: {shares.line()}")
+    count = len(left) + new
+    shares = share_cluster(config, count)
+    say(f"starting {count} trial{'s' * (count > 1)}: {shares.line()}")
     inner = build_optuna(config, list(done.values()), left) if plan.is_searched else None
     # What earlier drivers left of Ray Tune's own.
     shutil.rmtree(plan.folder / _TUNE, ignore_errors=True)
@@ -83,7 +84,7 @@ def _train(plan: StudyPlan, standings: list[Standing]) -> StudyPlan:
                 mode="min" if config.study.metric == "loss" else "max",
                 search_alg=Named(config.spaces, left, inner, first=len(plan.planned), limit=new),
                 scheduler=build_scheduler(config),
-                num_samples=len(left) + new,
+                num_samples=count,
                 max_concurrent_trials=shares.at_a_time if shares.is_limited or shares.workers > 1 else None,
                 reuse_actors=True,
                 trial_name_creator=lambda trial: trial.config["trial"]["name"],
