@@ -72,19 +72,25 @@ def _train(plan: StudyPlan, standings: list[Standing]) -> StudyPlan:
     count = len(left) + new
     shares = share_cluster(config, count)
     say(f"starting {count} trial{'s' * (count > 1)}: {shares.line()}")
-    inner = build_optuna(config, list(done.values()), left) if plan.is_searched else None
+    # Population based training takes no searcher: what is planned comes as a grid of its own.
+    space: dict[str, Any] = {"trial": tune.grid_search([vars(each) for each in left])}
+    searcher = None
+    if plan.is_searched:
+        inner = build_optuna(config, list(done.values()), left)
+        space, searcher = {}, Named(config.spaces, left, inner, first=len(plan.planned), limit=new)
     # What earlier drivers left of Ray Tune's own.
     shutil.rmtree(plan.folder / _TUNE, ignore_errors=True)
     task = Task(config, plan.runs, plan.folder / NOTES, shares.placement)
     with _settings({"TUNE_MAX_PENDING_TRIALS_PG": str(shares.at_a_time)}):
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(Trial, task=task), shares.resources()),
+            param_space=space,
             tune_config=tune.TuneConfig(
                 metric=SCORE,
                 mode="min" if config.study.metric == "loss" else "max",
-                search_alg=Named(config.spaces, left, inner, first=len(plan.planned), limit=new),
+                search_alg=searcher,
                 scheduler=build_scheduler(config),
-                num_samples=count,
+                num_samples=count if plan.is_searched else 1,
                 max_concurrent_trials=shares.at_a_time if shares.is_limited or shares.workers > 1 else None,
                 reuse_actors=True,
                 trial_name_creator=lambda trial: trial.config["trial"]["name"],
