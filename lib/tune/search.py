@@ -1,6 +1,7 @@
-"""Which trial comes next: those that were planned, or what Optuna suggests.
+"""Which trial comes next: those that a killed driver left, then what Optuna suggests.
 
-searcher = build_searcher(plan)                  # a Searcher of Ray Tune, which names each trial
+inner = build_optuna(config, done, unfinished)
+searcher = Named(config.spaces, unfinished, inner, first=12, limit=8)       # a Searcher of Ray Tune
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ class Named(Searcher):
     """
 
     def __init__(
-        self, search: Search, planned: Sequence[Planned], inner: Searcher | None, *, first: int, limit: int
+        self, search: Search, planned: Sequence[Planned], inner: Searcher, *, first: int, limit: int
     ) -> None:
         """Numbers of trials begin with `first`; there are `limit` more of the inner searcher."""
         super().__init__(metric=SCORE, mode="max")
@@ -37,10 +38,9 @@ class Named(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration of the next trial, or that there is none."""
-        is_over = self._inner is None or self._number >= self._end
-        if not self._planned and is_over:
+        if not self._planned and self._number >= self._end:
             return Searcher.FINISHED
-        values = self._inner.suggest(trial_id) if self._inner is not None else None
+        values = self._inner.suggest(trial_id)
         if self._planned:
             return _suggestion(self._planned.pop(0))
         if not isinstance(values, dict):
@@ -51,15 +51,14 @@ class Named(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass on how a trial goes."""
-        if self._inner is not None and SCORE in result:
+        if SCORE in result:
             self._inner.on_trial_result(trial_id, result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Pass on how a trial ended."""
-        if self._inner is not None:
-            self._inner.on_trial_complete(trial_id, result, error)
+        self._inner.on_trial_complete(trial_id, result, error)
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: run folders tell which trials there were."""
