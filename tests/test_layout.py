@@ -17,6 +17,7 @@ FLOORS = [
     ["lib.report"],
     ["lib.predict"],
     ["lib.train"],
+    ["lib.tune"],
     ["jobs", "serving"],
 ]
 # Rooms that meet on one floor without a circle.
@@ -31,7 +32,10 @@ SAME_FLOOR = {
     ("lib.data", "lib.cluster"),
 }
 NO_RAY = [
-    name for floor in FLOORS for name in floor if name not in ("lib.cluster", "lib.train", "jobs", "serving")
+    name
+    for floor in FLOORS
+    for name in floor
+    if name not in ("lib.cluster", "lib.train", "lib.tune", "jobs", "serving")
 ]
 
 

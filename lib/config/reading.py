@@ -35,6 +35,9 @@ class DataSection(ReadingSection):
 
     source: str | None = None
     """Where to pack `data.root` from when it does not exist yet; the same words as jobs/pack.py source=."""
+    train_images: Count | None = Field(default=None, examples=[500])
+    """Train on so many images only, as many of each class as there are, drawn by run.seed; null takes all.
+    Other splits stay whole. What would a model be worth with less data?"""
     shuffle_window_shards: Count = 16
     """Samples are shuffled within a window of this many shards; the shards themselves are shuffled too."""
     sampling: Sampling = "uniform"
@@ -48,5 +51,14 @@ class DataSection(ReadingSection):
         if self.source is not None and is_uri(self.root):
             raise ValueError(
                 "data.source is packed into a local folder, and data.root is a URI; leave one out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _draws_once(self) -> Self:
+        if self.train_images is not None and self.sampling != "uniform":
+            raise ValueError(
+                f"data.train_images takes as many images of each class, and data.sampling={self.sampling} "
+                "changes how often they come; choose one"
             )
         return self

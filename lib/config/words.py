@@ -145,11 +145,11 @@ class Draft:
         path = (*path, head)
         inner = fields.section_of(annotation)
         if inner is None and fields.is_table(annotation):
-            # The rest names one entry: search.optim.lr is the entry optim.lr of search.
-            entry, _, tail = rest.partition(".")
-            row = fields.section_of(fields.step(annotation, entry))
-            if row is not None and tail:
-                self._enter(row, tail, node, (*path, entry))
+            # The rest names one entry, perhaps with a key of it: search.optim.lr, search.optim.lr.grid.
+            entry, tail = _entry(fields.section_of(fields.step(annotation, rest)), rest)
+            inner = fields.section_of(fields.step(annotation, entry))
+            if inner is not None and tail:
+                self._enter(inner, tail, node, (*path, entry))
             else:
                 self._walk(fields.step(annotation, rest), node, (*path, rest))
         elif inner is None:
@@ -176,7 +176,7 @@ class Draft:
                 best = f"{key}.{'name' if 'name' in text else text[0]}"
                 self.meant.add(best)
                 return f"{key} is a section; did you mean {best}={node.value}?"
-        return f"{key} is a section; it has {_listed(key, fields.keys(self.model))}"
+        return f"{key} is a section; it has {join(list(own), 'and')}"
 
     def _set(self, path: tuple[str, ...], value: Any, node: Node) -> None:
         line = node.start_mark.line + 1
@@ -198,6 +198,15 @@ class Draft:
         given = f"={show(scalar(node))}" if isinstance(node, ScalarNode) else ""
         where = f" ({self._name} line {node.start_mark.line + 1})" if self._name else ""
         self.mistakes.append(f"{'.'.join(path)}{given}: {problem}{where}")
+
+
+def _entry(row: Model | None, rest: str) -> tuple[str, str]:
+    """Split the rest of a dotted key into the entry of a table, which may have dots, and a key of its row."""
+    parts = rest.split(".")
+    for cut in range(1, len(parts)):
+        if row is not None and fields.field_of(row, parts[cut]) is not None:
+            return ".".join(parts[:cut]), ".".join(parts[cut:])
+    return rest, ""
 
 
 def _listed(section: str, keys: Iterable[str]) -> str:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from lib.config.reading import DataSection
 from lib.data.dataset import Samples
 from lib.data.order import EpochOrder, Ids, batch_bounds, num_steps, sample_seeds, share
+from lib.data.subset import counts_within
 
 Labels = NDArray[np.int32]
 
@@ -48,7 +49,13 @@ class EpochPlan:
         batch_size: int,
         window_shards: int,
         weights: "Weights | None" = None,
+        subset: Ids | None = None,
     ) -> None:
+        """`subset` are ids, ascending, of the only samples that are used; `weights` then have no place."""
+        assert weights is None or subset is None, "a part of the samples, or weights"
+        self._subset = subset
+        if subset is not None:
+            counts = counts_within(subset, counts)
         self._draws = None if weights is None else _Draws(weights, seed, epoch, kept_shards=2 * window_shards)
         drawn = counts if self._draws is None else self._draws.counts
         self._order = EpochOrder(drawn, seed, epoch, window_shards)
@@ -65,6 +72,8 @@ class EpochPlan:
         """Return the sample ids of a worker's share of a step, and the seed of each draw."""
         bounds = batch_bounds(step, self.num_samples, self._batch_size)
         draws = self._order.take(*share(*bounds, rank, world_size))
+        if self._subset is not None:
+            draws = self._subset[draws]
         # By draw, so that a sample that comes again is augmented in another way.
         seeds = sample_seeds(draws, self._seed, self._epoch)
         return (draws if self._draws is None else self._draws.ids(draws)), seeds

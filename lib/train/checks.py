@@ -27,6 +27,13 @@ def check_dataset(dataset: Dataset, config: FinetuneConfig) -> None:
         raise UserError("\n".join(lines), f"classes of {dataset.where}: {shown}")
     workers = config.run.num_workers
     samples = splits["train"].num_samples
+    wanted = config.data.train_images
+    if wanted is not None and wanted > samples:
+        raise UserError(
+            f"data.train_images={wanted} is more than the {samples:,} training images of {dataset.where}",
+            "leave it out to take all of them",
+        )
+    samples = wanted or samples
     if isinstance(workers, int) and samples < workers:
         hint = f"set run.num_workers={samples} or less"
         raise UserError(f"{samples} training images are fewer than run.num_workers={workers}", hint)

@@ -1,7 +1,7 @@
 """Features of the images that have none yet: computed once, by all workers of the run together.
 
     extractor = Extractor(prefix, spec, device, torch.channels_last, "fp32")
-    fill(table, split, extractor, loader, seeds, world, say)
+    fill(table, split, extractor, loader, seeds, needed, world, say)
 
 Images are computed in chunks fixed by their ids, so that a row has the same bits whoever computes it. Workers
 that share a disk, and other runs that need the same table at this moment, take chunks in an order of their
@@ -108,16 +108,17 @@ def fill(
     extractor: Extractor,
     loader: Loader,
     seeds: Seeds,
+    needed: Ids,
     world: World,
     say: Callable[[str], None],
 ) -> None:
-    """Compute the rows that are missing, on all workers together; images that cannot be used have none.
+    """Compute those of the needed rows that are missing, on all workers together; bad images have none.
 
     Raises `Stale`, on all of them, if rows that are there prove wrong: the code of the network may have
     changed, or how pictures are decoded. Raises `RunError` as the loader and the table do.
     """
     started = told = time.monotonic()
-    chunks = [np.arange(first, min(first + CHUNK, len(table))) for first in range(0, len(table), CHUNK)]
+    chunks = [needed[first : first + CHUNK] for first in range(0, len(needed), CHUNK)]
     is_shared = len(set(world.gather(table.token))) == 1
     # Each looks at its part of the table that all share, else at the whole of its own.
     looked_at = range(world.rank, len(chunks), world.size) if is_shared else range(len(chunks))
@@ -138,11 +139,11 @@ def fill(
             _exchange(ids, table, world)
         if time.monotonic() - told >= INTERVAL_S:
             told = time.monotonic()
-            there = int(table.is_there(np.arange(len(table))).sum())
-            say(f"{title}: {there:,} of {len(table):,}, {duration(told - started)}")
+            there = int(table.is_there(needed).sum())
+            say(f"{title}: {there:,} of {len(needed):,}, {duration(told - started)}")
     total, passed = sum(world.gather(computed)), time.monotonic() - started
     speed = f"{total:,} computed in {duration(passed)}, {total / passed:,.0f} images/s"
-    say(f"{title}: {len(table):,} images, {speed if total else 'all from the cache'}")
+    say(f"{title}: {len(needed):,} images, {speed if total else 'all from the cache'}")
 
 
 def _is_right(ids: Ids, table: FeatureTable, extractor: Extractor, loader: Loader, seeds: Seeds) -> bool:

@@ -101,13 +101,18 @@ class _Set:
 class Features:
     """The tables of a run, filled when they are first needed, and the part of the network that learns."""
 
-    def __init__(self, plan: RunPlan, model: nn.Module, world: World, load: Load, say: Say) -> None:
+    def __init__(
+        self, plan: RunPlan, model: nn.Module, world: World, load: Load, say: Say, subset: Ids | None = None
+    ) -> None:
         """Cut the network, which is in the mode in which it learns, and take all the room that is needed.
+
+        Only `subset` of the training images is computed, if there is one.
 
         Raises `RunError` if there is no room, or the network cannot be cut.
         """
         assert isinstance(plan.features, FeaturePlan)
         self._plan, self._world, self._load, self._say = plan, world, load, say
+        self._subset = subset
         train, spec = plan.config.train, plan.preprocess
         parts = cut_network(model, plan.features.frozen)
         self._model, self._rest = model, parts.rest
@@ -201,8 +206,12 @@ class Features:
             # The first epochs of a run without features show these very pictures.
             return [0] * len(ids) if chosen.view is None else sample_seeds(ids, seed, chosen.view)
 
+        needed = np.arange(len(chosen.samples))
+        if self._subset is not None and chosen.samples.name == "train":
+            needed = self._subset
+
         def compute() -> None:
-            fill(chosen.table, chosen.title, chosen.extractor, loader, seeds, self._world, self._say)
+            fill(chosen.table, chosen.title, chosen.extractor, loader, seeds, needed, self._world, self._say)
 
         loader = self._load(chosen.samples, chosen.view)
         try:
@@ -218,7 +227,9 @@ class Features:
         chosen.is_filled = True
 
 
-def open_features(plan: RunPlan, model: nn.Module, world: World, load: Load, say: Say) -> Features | None:
+def open_features(
+    plan: RunPlan, model: nn.Module, world: World, load: Load, say: Say, subset: Ids | None = None
+) -> Features | None:
     """Return the features of a run whose plan has some, or None after saying why it goes without.
 
     Raises `RunError` instead of going without what was asked for (`train.feature_views`).
@@ -229,7 +240,7 @@ def open_features(plan: RunPlan, model: nn.Module, world: World, load: Load, say
     set_train_mode(model, apply_freeze(model, train.freeze, 0, train.epochs))
     features, problem = None, ""
     try:
-        features = Features(plan, model, world, load, say)
+        features = Features(plan, model, world, load, say, subset)
     except MantaError as error:
         problem = str(error)
     problems = [each for each in world.gather(problem) if each]

@@ -94,7 +94,7 @@ def _write(
             "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
             "weights": config.model.weights,
             "dataset": plan.dataset.where,
-            "training images": f"{plan.dataset.manifest.splits['train'].num_samples:,}",
+            "training images": f"{plan.num_images:,}",
             "best epoch": f"{trainer.state.best_epoch} of {trainer.state.epoch}",
             "workers": f"{trainer.world.size} on {trainer.world.device.type} ({platform.machine()})",
         },
@@ -133,6 +133,8 @@ def _write(
         write_report=lambda folder: write_report(folder, report),
     )
     write_report(plan.folder / "report", report)
+    # What a comparison with another run needs, image by image.
+    outcomes[shown].save(plan.folder / f"report/outcomes-{shown}.npz")
     # Without a result, a bundle is what an interrupted end of this very run left.
     shutil.rmtree(plan.folder / "bundle", ignore_errors=True)
     write_bundle(plan.folder / "bundle", content)

@@ -17,6 +17,7 @@ from lib.data.dataset import Samples
 from lib.data.loader import Batch, Loader
 from lib.data.quarantine import Quarantine, read_quarantine
 from lib.data.sampling import EpochPlan, sampling_weights
+from lib.data.subset import draw_subset
 from lib.images.augment import Transform, train_transform
 from lib.images.preprocess import normalise
 from lib.images.spec import PreprocessSpec
@@ -40,6 +41,8 @@ class Inputs:
         self._loader: Loader | None = None
         self._stage: Stage | None = None
         self._weights = sampling_weights(self._samples, plan.dataset.classes, plan.config.data)
+        wanted, seed = plan.config.data.train_images, plan.config.run.seed
+        self._subset = None if wanted is None else draw_subset(self._samples.labels(), wanted, seed)
         self._trace: TraceWriter | None = None
         if plan.config.run.trace:
             folder = plan.folder / "trace"
@@ -59,7 +62,7 @@ class Inputs:
             # Little is loaded ahead: what others compute meanwhile would be loaded in vain.
             return self._load(samples, transform, self._plan.preprocess, replace=False, prefetch_mb=0)
 
-        self._features = open_features(self._plan, model, self._world, load, say)
+        self._features = open_features(self._plan, model, self._world, load, say, self._subset)
 
     @property
     def has_features(self) -> bool:
@@ -80,11 +83,13 @@ class Inputs:
             batch_size=self._plan.stage(epoch).batch_size,
             window_shards=config.data.shuffle_window_shards,
             weights=self._weights,
+            subset=self._subset,
         )
 
     def labels(self) -> NDArray[np.int32]:
-        """Return the labels of all training images; raises `RunError` if the index is damaged."""
-        return self._samples.labels()
+        """Return the labels of the training images in use; raises `RunError` if the index is damaged."""
+        labels = self._samples.labels()
+        return labels if self._subset is None else labels[self._subset]
 
     def training(self, epoch: int, order: EpochPlan, first_step: int) -> Iterator[Batch]:
         """Yield this worker's share of every remaining batch of an epoch."""

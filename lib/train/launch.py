@@ -38,7 +38,7 @@ def launch(plan: RunPlan) -> dict[str, Any]:
     run = plan.config.run
     if run.num_workers == 0:
         device = torch.device(local_device(run.use_gpu))
-        with _begin(plan), heeded_signals() as signals:
+        with begin(plan), heeded_signals() as signals:
             return train(plan, World(device=device, news=signals.news), say)
     connect()
     elastic = run.num_workers if isinstance(run.num_workers, tuple) else None
@@ -46,7 +46,7 @@ def launch(plan: RunPlan) -> dict[str, Any]:
     _check_shares(plan, elastic[1] if elastic else placement.workers)
     _check_sync(plan, placement)
     _check_shard(plan, placement)
-    with _begin(plan):
+    with begin(plan):
         check_shared(plan)
         cores = f"{placement.cpus:g} core{'s' * (placement.cpus != 1)} each"
         told = f"{elastic[0]} to {elastic[1]}" if elastic else f"{placement.workers}"
@@ -56,9 +56,9 @@ def launch(plan: RunPlan) -> dict[str, Any]:
 
 
 @contextmanager
-def _begin(plan: RunPlan) -> Iterator[None]:
-    """Hold the run folder and keep the configuration in it."""
-    with claim(plan.folder):
+def begin(plan: RunPlan, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the run folder, for which it may wait, and keep the configuration in it."""
+    with claim(plan.folder, wait_s=wait_s):
         run = plan.config.run.model_copy(update={"resume": None})
         write_text(plan.folder / CONFIG, to_yaml(plan.config.model_copy(update={"run": run})))
         yield
@@ -66,7 +66,7 @@ def _begin(plan: RunPlan) -> Iterator[None]:
 
 def _check_shares(plan: RunPlan, workers: int) -> None:
     """Refuse to start workers of which one would have no image in a step."""
-    smallest = min(sum(plan.counts) // stage.steps for stage in plan.stages)
+    smallest = min(plan.num_images // stage.steps for stage in plan.stages)
     if smallest < workers:
         problem = f"{workers} workers would share batches of {smallest} images"
         raise UserError(problem, f"set run.num_workers={smallest} or less, or a larger train.batch_size")

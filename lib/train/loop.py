@@ -29,6 +29,7 @@ from lib.predict.evaluate import evaluate
 from lib.train.compiled import compiled
 from lib.train.failures import check_loss
 from lib.train.inputs import Inputs
+from lib.train.memory import peak_mb
 from lib.train.notice import Notice, Order
 from lib.train.optim import build_optimizer, set_learning_rate
 from lib.train.plan import RunPlan
@@ -115,6 +116,9 @@ class Trainer:
             self._finish_epoch(train_metrics, val, train_s, time.monotonic() - started)
             if self.notice.after_epoch() is Order.STOP and not self._is_over():
                 self._stop()
+            if self.world.epoch_done is not None and not self._is_over():
+                self.writer.wait()
+                self.world.epoch_done(self.state.history[-1])
         if self.state.epoch < self.config.train.epochs:
             self.say(f"stopped early: epoch {self.state.best_epoch} was the best")
 
@@ -241,6 +245,7 @@ class Trainer:
             "lr": self.optimizer.param_groups[-1]["lr"] / self.optimizer.param_groups[-1]["lr_scale"],
             "images_per_s": round(self._epoch_images / train_s, 1),
             "seconds": round(epoch_s, 2),
+            "memory_mb": round(peak_mb(self.world.device), 1),
             "train": train,
         }
         if val is not None:

@@ -1,9 +1,14 @@
-"""About how much memory a training step needs, from shapes alone.
+"""How much memory a training needs: about, from shapes alone, and in fact.
 
 estimate_mb(model_on_meta, "adamw", images=32, channels=3, image_size=224)
+forget_peak(device); …; peak_mb(device)
 """
 
+import ctypes
+import gc
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +16,7 @@ from torch import Tensor, nn
 # Copies of each parameter: weights, gradients, and what the optimizer keeps (muon: less for its matrices).
 _COPIES = {"sgd": 3, "adam": 4, "adamw": 4, "muon": 4}
 _FLOAT_BYTES = 4
+_PROCESS = Path("/proc/self")
 
 
 def estimate_mb(
@@ -61,6 +67,28 @@ def estimate_mb(
         held += 3 * max(sizes, default=0) + 2 * (parameters - sum(sizes))
     outputs = kept + max(inside.values(), default=0)
     return (held + outputs) * _FLOAT_BYTES / 1e6
+
+
+def peak_mb(device: torch.device) -> float:
+    """Return the most megabytes (10^6 bytes) so far: of the GPU, else of this process; 0 if nobody counts."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    status = _PROCESS / "status"
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+def forget_peak(device: torch.device) -> None:
+    """Give back what earlier work in this process has left, and count the peak anew."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    with suppress(OSError):  # a kernel that does not count, or does not let us
+        (_PROCESS / "clear_refs").write_text("5")
 
 
 def _size(module: nn.Module) -> int:

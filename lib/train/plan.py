@@ -64,10 +64,14 @@ class RunPlan:
         return self.dataset.manifest.splits["train"].counts
 
     @property
+    def num_images(self) -> int:
+        """Images that an epoch trains on."""
+        return self.config.data.train_images or sum(self.counts)
+
+    @property
     def stages(self) -> tuple[Stage, ...]:
         """Stretches of epochs of one image size, batch size and factor of the learning rate, in order."""
-        num_samples = self.dataset.manifest.splits["train"].num_samples
-        return build_stages(self.config.train, self.preprocess.image_size, num_samples)
+        return build_stages(self.config.train, self.preprocess.image_size, self.num_images)
 
     def stage(self, epoch: int) -> Stage:
         """Return the stage of an epoch, from 0."""
@@ -114,6 +118,7 @@ class RunPlan:
             f"memory    about {memory:,.0f} MB per worker for {images} images of {size} x {size} at a time, "
             "besides the process itself",
             *([f"sampling  {config.data.sampling}"] * (config.data.sampling != "uniform")),
+            *([f"images    {self.num_images:,} to train on"] * (config.data.train_images is not None)),
             f"optimizer {config.optim.name}, lr {config.optim.lr:g}, {config.optim.schedule}",
             *technique_lines(config.train),
             f"augment   {config.augment.policy}, mix {config.augment.mix}",
@@ -123,7 +128,7 @@ class RunPlan:
 
     def _hints(self) -> list[str]:
         """What is allowed, but worth a second thought."""
-        config, num_images = self.config, self.dataset.manifest.splits["train"].num_samples
+        config, num_images = self.config, self.num_images
         name, freeze, size = config.model.name, config.train.freeze, self.preprocess.image_size
         hints = []
         if size < AUX_SMALLEST.get(name, 0):

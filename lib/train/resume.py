@@ -4,8 +4,9 @@ words = resume_words(["run.resume=x", "train.epochs=20"])
 """
 
 import fcntl
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -20,7 +21,7 @@ from lib.files import make_folder
 CONFIG = "config.yaml"
 
 # What may differ from how the run began: where and how fast it runs, and how long.
-_MAY_CHANGE = (
+MAY_CHANGE = (
     "data.cache_dir",
     "data.cache_gb",
     "data.max_bad_fraction",
@@ -77,7 +78,7 @@ def check_unchanged(config: FinetuneConfig, folder: Path) -> None:
     """
     began = flat(load(FinetuneConfig, [str(folder / CONFIG)]).config)
     asked = flat(config)
-    changed = [k for k, value in asked.items() if value != began[k] and k not in _MAY_CHANGE]
+    changed = [k for k, value in asked.items() if value != began[k] and k not in MAY_CHANGE]
     if changed:
         lines = [f"{key}: began with {began[key]}, now {asked[key]}" for key in changed]
         hint = "\n".join([*lines, "leave these as they were, or start a new run with another run.name"])
@@ -89,19 +90,28 @@ def check_unchanged(config: FinetuneConfig, folder: Path) -> None:
 
 
 @contextmanager
-def claim(folder: Path) -> Iterator[None]:
-    """Hold a run folder for this process, and create it.
+def claim(folder: Path, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold a run folder for this process, and create it; wait for a process that is ending, if asked to.
 
     Raises `UserError` if another process works on it, or it cannot be created.
     """
     make_folder(folder)
     with _open_lock(folder) as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            hint = "wait for it, or choose another run.name"
-            raise UserError(f"another process works on the run {folder.name}", hint) from None
+        ends = time.monotonic() + wait_s
+        while not _locked(stream):
+            if time.monotonic() >= ends:
+                hint = "wait for it, or choose another run.name"
+                raise UserError(f"another process works on the run {folder.name}", hint)
+            time.sleep(0.1)
         yield
+
+
+def _locked(stream: TextIO) -> bool:
+    """Take the lock if nobody has it."""
+    with suppress(BlockingIOError):
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def _open_lock(folder: Path) -> TextIO:

@@ -45,6 +45,8 @@ class World:
     """When the run was started, in seconds since 1970."""
     news: Callable[[], News] = lambda: News.NOTHING
     """Tells at once what was heard last; that of worker 0 counts."""
+    epoch_done: Callable[[dict[str, Any]], None] | None = None
+    """Is told what each epoch but the last gave, once state is written; may wait, or raise to end the run."""
 
     def sum(self, values: Tensor) -> Tensor:
         """Add a tensor up over the workers."""

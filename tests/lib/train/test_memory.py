@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lib.models.sizes import build_skeleton
-from lib.train.memory import estimate_mb
+from lib.train.memory import estimate_mb, forget_peak, peak_mb
 
 
 def test_parameters_and_layer_outputs_are_counted() -> None:
@@ -46,3 +46,14 @@ def test_what_is_shared_out_counts_once_and_what_is_gathered_besides() -> None:
     settings = {"images": 5, "channels": 3, "image_size": 4, "units": ["0", "2"]}
     found = estimate_mb(model, "adamw", shards=4, has_ema=True, **settings)
     assert found == pytest.approx((5 * parameters / 4 + gathered + outputs) * 4 / 1e6)
+
+
+def test_the_peak_is_seen_and_forgotten() -> None:
+    device = torch.device("cpu")
+    forget_peak(device)
+    before = peak_mb(device)
+    held = torch.ones(50_000_000)  # 200 MB
+    assert peak_mb(device) >= before + 190
+    del held
+    forget_peak(device)
+    assert peak_mb(device) < before + 100

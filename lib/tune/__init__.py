@@ -1,0 +1,1 @@
+"""Studies: many fine-tuning runs on Ray Tune, and an answer from their numbers."""

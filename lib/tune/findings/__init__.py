@@ -1,0 +1,1 @@
+"""What is made of the numbers of a study, one file for each question."""

@@ -1,0 +1,77 @@
+"""What to freeze, and with which schedule: accuracy, and the time that it saves."""
+
+from collections.abc import Sequence
+
+from lib.config.wording import join
+from lib.report.study import Figure, Table
+from lib.report.study_figures import trade
+from lib.report.svg import percent
+from lib.tune.findings.answer import (
+    Answer,
+    accuracy_figure,
+    best_sentences,
+    comparison,
+    curves,
+    short_percent,
+)
+from lib.tune.variant import Numbers, Variant, figure
+
+FREEZE, SCHEDULE = "train.freeze", "optim.schedule"
+
+
+def find(numbers: Numbers) -> Answer:
+    """Compare strategies, schedules, and both together."""
+    answer = Answer(best_sentences(numbers))
+    strategies, schedules = (_options(numbers.variants, key) for key in (FREEZE, SCHEDULE))
+    for key, options in ((FREEZE, strategies), (SCHEDULE, schedules)):
+        if len(options) > 1:
+            found = {each: _mean([v for v in numbers.variants if v.values[key] == each]) for each in options}
+            best, worst = max(found, key=lambda o: found[o]), min(found, key=lambda o: found[o])
+            apart = 100 * (found[best] - found[worst])
+            answer.say(
+                f"In the mean over all else, {key}={best} is the best choice ({percent(found[best])}) and "
+                f"{worst} the worst ({percent(found[worst])}), {apart:.1f} points below."
+            )
+    fastest = min(numbers.variants, key=lambda each: each.train_s.mean)
+    slowest = max(numbers.variants, key=lambda each: each.train_s.mean)
+    fast_s, slow_s = max(fastest.train_s.mean, 1e-9), slowest.train_s.mean
+    answer.say(
+        f"{fastest.label} trains in {figure(fast_s)} s, {slowest.label} in {figure(slow_s)} s: "
+        f"{figure(slow_s / fast_s)} times as long."
+    )
+    rows = [
+        [option, *(_cell(numbers.variants, option, other) for other in schedules)] for option in strategies
+    ]
+    note = (
+        "Mean accuracy, and seconds of training. Where the frozen part sees the same pictures in every "
+        "epoch, its output is computed once and shared by the trials, so the first of them pays for all."
+    )
+    title = f"{numbers.split.capitalize()} accuracy by strategy and schedule"
+    answer.tables = [Table(title, ["train.freeze", *schedules], rows, note), comparison(numbers)]
+    marks = {each.label: (max(each.train_s.mean, 1e-3), each.accuracy.mean) for each in numbers.variants}
+    title = "Accuracy for time of training"
+    answer.figures = [
+        Figure(
+            title, trade(marks, [], title, x_label="seconds of training", y_format=short_percent), list(marks)
+        ),
+        accuracy_figure(numbers),
+        curves(numbers, "Validation accuracy", "val", "accuracy"),
+    ]
+    return answer
+
+
+def _options(variants: Sequence[Variant], key: str) -> list[str]:
+    return list(dict.fromkeys(str(each.values[key]) for each in variants))
+
+
+def _mean(variants: Sequence[Variant]) -> float:
+    return sum(each.accuracy.mean for each in variants) / len(variants)
+
+
+def _cell(variants: Sequence[Variant], strategy: str, schedule: str) -> str:
+    found = [v for v in variants if (str(v.values[FREEZE]), str(v.values[SCHEDULE])) == (strategy, schedule)]
+    return (
+        join([f"{percent(each.accuracy.mean)}, {figure(each.train_s.mean)} s" for each in found])
+        if found
+        else ""
+    )
