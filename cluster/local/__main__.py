@@ -19,6 +19,7 @@ from lib.errors import RunError, UserError
 
 
 def main() -> None:
+    """Do what the first word says."""
     verb, words = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
     if verb in ("-h", "--help"):
         say(str(__doc__).rstrip())
@@ -30,6 +31,7 @@ def main() -> None:
 
 
 def up(words: list[str]) -> None:
+    """Start Ray, and say how it is joined."""
     prog, description = "python -m cluster.local up", "Start a Ray on this machine, with metrics and a token."
     loaded = load(LocalConfig, words, prog=prog, description=description)
     config = loaded.config
@@ -38,7 +40,8 @@ def up(words: list[str]) -> None:
         return
     joins = start(config)
     rows = {
-        "dashboard": f"{joins['RAY_API_SERVER_ADDRESS']} asks for the token in {joins['RAY_AUTH_TOKEN_PATH']}",
+        "dashboard": joins["RAY_API_SERVER_ADDRESS"],
+        "token": joins["RAY_AUTH_TOKEN_PATH"],
         "metrics": f"http://127.0.0.1:{config.metrics_port}/metrics",
         "join it": f"source {Path(config.folder) / 'env'}",
         "next": "ray job submit --working-dir . -- python jobs/finetune.py jobs/presets/digits.yaml",
@@ -48,6 +51,7 @@ def up(words: list[str]) -> None:
 
 
 def status(words: list[str]) -> None:
+    """Say whether it runs; RunError if not."""
     config = load(
         FolderConfig, words, prog="python -m cluster.local status", description="Does it run?"
     ).config
@@ -58,6 +62,7 @@ def status(words: list[str]) -> None:
 
 
 def down(words: list[str]) -> None:
+    """End Ray."""
     prog, description = "python -m cluster.local down", "End a local Ray, and all that runs on it."
     config = load(FolderConfig, words, prog=prog, description=description).config
     count = stop(Path(config.folder))

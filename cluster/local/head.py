@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from shlex import quote
 
-from cluster.local.api import answers
+from cluster.ask import answers
 from cluster.local.members import end, mark, members, wait
 from lib.config.clusters import LocalConfig
 from lib.errors import RunError, UserError
@@ -34,7 +34,8 @@ def start(config: LocalConfig) -> dict[str, str]:
     """
     folder = Path(config.folder).absolute()
     if members(folder):
-        hint = f"join it: source {folder / 'env'}; or end it: python -m cluster.local down folder={config.folder}"
+        down = f"python -m cluster.local down folder={config.folder}"
+        hint = f"join it: source {folder / 'env'}; or end it: {down}"
         raise UserError(f"a Ray of {folder} is running", hint)
     for key in ("port", "dashboard_port", "metrics_port"):
         check_port(key, getattr(config, key))
@@ -105,7 +106,7 @@ def command(config: LocalConfig, temporary: str, ports: Sequence[int]) -> list[s
 
 
 def _urls(config: LocalConfig, agent_port: int) -> list[str]:
-    """What answers when Ray takes jobs: the dashboard, the node's agent, which starts them, and the metrics."""
+    """Return what answers when Ray takes jobs: dashboard, metrics, and the agent, which starts them."""
     paths = {
         config.dashboard_port: "api/jobs/",
         agent_port: "api/local_raylet_healthz",

@@ -29,9 +29,10 @@ def launcher_yaml(config: VmConfig) -> str:
         "rsync_exclude": list(_LEFT_HERE),
         "setup_commands": setup_commands(config.extras),
         "head_start_ray_commands": start_commands(
-            config, "--head --port=6379 --dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml"
+            config,
+            "--head --port=6379 --dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml",
         ),
-        "worker_start_ray_commands": start_commands(config, "--address=$RAY_HEAD_IP:6379"),
+        "worker_start_ray_commands": start_commands(config, '--address="$RAY_HEAD_IP:6379"'),
     }
     head = "# Written by python -m cluster.vm; cluster/vm/README.md says what to do with it.\n"
     return head + yaml.safe_dump(values, sort_keys=False, width=200)
@@ -47,7 +48,11 @@ def setup_commands(extras: str) -> list[str]:
 
 def start_commands(config: VmConfig, words: str) -> list[str]:
     """Start Ray of the virtual environment, asking for the token, with metrics."""
-    settings = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "MANTA_HOME": config.storage} | ENVIRONMENT
+    settings = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "MANTA_HOME": config.storage,
+    } | ENVIRONMENT
     exports = " ".join(f"{name}={value}" for name, value in settings.items())
     ray = f"{_CODE}/.venv/bin/ray"
     return [

@@ -96,6 +96,12 @@ class KindConfig(Section):
     port: Port = 8000
     """Port of this machine that is forwarded to the endpoint."""
 
+    @model_validator(mode="after")
+    def _is_loaded_by_tag(self) -> Self:
+        if "@" in self.image:
+            raise ValueError(f"image={self.image}: kind loads images by tag; give NAME:TAG")
+        return self
+
 
 class KindDownConfig(Section):
     """Which kind cluster is meant."""

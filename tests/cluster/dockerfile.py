@@ -91,10 +91,10 @@ def kept(context: Path) -> list[str]:
     )
     lines = (context / ".dockerignore").read_text().splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
-    return [path for path in listed.stdout.splitlines() if not _ignored(path, patterns)]
+    return [path for path in listed.stdout.splitlines() if not is_ignored(path, patterns)]
 
 
-def _ignored(path: str, patterns: list[str]) -> bool:
+def is_ignored(path: str, patterns: list[str]) -> bool:
     """The last pattern that matches the path, or a folder above it, decides, as Docker has it."""
     parts = path.split("/")
     above = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]

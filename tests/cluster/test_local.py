@@ -149,7 +149,7 @@ def test_a_port_that_is_taken_is_named_with_its_key() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(UserError, match="dashboard_port=.*in use"):
+        with pytest.raises(UserError, match=r"dashboard_port=.*in use"):
             check_port("dashboard_port", taken.getsockname()[1])
 
 
