@@ -13,7 +13,17 @@ from lib.runtime import ENVIRONMENT
 ROOT = Path(__file__).parents[2]
 _CODE = "~/manta"
 # What Ray's own defaults are for the other fields: ray/autoscaler/local/defaults.yaml.
-_LEFT_HERE = (".git", ".venv", "runs", "tests", "benchmarks", "__pycache__")
+_LEFT_HERE = (
+    ".git",
+    ".venv",
+    "runs",
+    "tests",
+    "benchmarks",
+    "__pycache__",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+)
 
 
 def launcher_yaml(config: VmConfig) -> str:
