@@ -1,38 +1,50 @@
-"""The processes of a local Ray: each inherits a variable that names its folder.
+"""The processes of a local Ray: those that inherit a variable with its folder, and all that came of them.
 
 So there is no file of pids that could be stale, and no process of another Ray is ever touched.
 
-members(folder)             # [4711, 4712, …]
+len(members(folder))
 end(folder, patience_s=30)
 """
 
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _MARK = "MANTA_LOCAL_RAY"
 
 
+@dataclass(frozen=True)
+class Member:
+    """A process; the same one as long as pid and start agree, for pids are given again."""
+
+    pid: int
+    started: int
+    """Ticks after the boot."""
+    parent: int = field(compare=False)
+    session: int = field(compare=False)
+
+
 def mark(folder: Path) -> dict[str, str]:
-    """Return the variable that the first process is given."""
+    """Return the variable that the first process is given; it must be started in a session of its own."""
     return {_MARK: str(folder.absolute())}
 
 
-def members(folder: Path) -> list[int]:
-    """Return the pids of the Ray of a folder: Ray's own processes, its workers, the drivers of jobs."""
+def members(folder: Path) -> set[Member]:
+    """Return what runs of the Ray of a folder: Ray's own processes, its workers, the drivers of jobs.
+
+    The variables of a process that shows a title, `ray::IDLE` say, are gone: session and parent tell.
+    """
+    running = _running()
     wanted = f"{_MARK}={folder.absolute()}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                inherits = wanted in (entry / "environ").read_bytes().split(b"\0")
-            except OSError:  # Gone by now, or of another user.
-                continue
-            if inherits:
-                found.append(int(entry.name))
+    found = {each for each in running if wanted in _environment(each.pid)}
+    sessions = {each.session for each in found} - {os.getsid(0)}
+    found |= {each for each in running if each.session in sessions}
+    while more := {each for each in running if each.parent in {one.pid for one in found}} - found:
+        found |= more
     return found
 
 
@@ -41,13 +53,18 @@ def end(folder: Path, patience_s: float) -> int:
 
     `ray start` is told alone, because it ends the others in an order in which none waits for another.
     """
-    running = members(folder)
-    _send([pid for pid in running if _parent(pid) not in running], signal.SIGTERM)
-    if not wait(lambda: not members(folder), patience_s):
-        while left := members(folder):
-            _send(left, signal.SIGKILL)
+    known = members(folder)
+    pids = {each.pid for each in known}
+    _send((each for each in known if each.parent not in pids), signal.SIGTERM)
+
+    def left() -> set[Member]:
+        return known & _running() | members(folder)
+
+    if not wait(lambda: not left(), patience_s):
+        while remaining := left():
+            _send(remaining, signal.SIGKILL)
             time.sleep(0.1)
-    return len(running)
+    return len(known)
 
 
 def wait(is_done: Callable[[], bool], timeout_s: float) -> bool:
@@ -60,15 +77,27 @@ def wait(is_done: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
-def _parent(pid: int) -> int | None:
-    """Return the pid of the parent; None if the process has gone."""
+def _running() -> set[Member]:
+    """Return the processes of this machine, but those that have ended and wait for their parent to notice."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                # After the name, which is in brackets and may hold anything: state, parent, group, session, …
+                values = (entry / "stat").read_text().rpartition(")")[2].split()
+                if values[0] != "Z":
+                    found.add(Member(int(entry.name), int(values[19]), int(values[1]), int(values[3])))
+    return found
+
+
+def _environment(pid: int) -> list[bytes]:
+    """Return the variables that a process was started with; none if it has gone or is another user's."""
     with suppress(OSError):
-        # What follows the name, which is in brackets and may hold anything: state, parent, …
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return None
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []
 
 
-def _send(pids: list[int], number: signal.Signals) -> None:
-    for pid in pids:
+def _send(processes: Iterable[Member], number: signal.Signals) -> None:
+    for each in processes:
         with suppress(ProcessLookupError):
-            os.kill(pid, number)
+            os.kill(each.pid, number)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.local.head import check_port, command, free_ports
+from cluster.local.head import check_port, command, free_ports, start, stop
 from cluster.local.members import end, mark, members, wait
 from lib.config.clusters import LocalConfig
 from lib.config.load import load
@@ -35,12 +35,9 @@ def get(url: str, **headers: str) -> bytes:
         return bytes(answer.read())
 
 
-def is_alive(pid: int) -> bool:
+def is_alive(process: psutil.Process) -> bool:
     """Whether it runs; what has ended may wait for a parent to ask for its exit code."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.integration
@@ -50,7 +47,7 @@ def test_it_comes_up_takes_a_job_and_goes_without_a_trace(tmp_path: Path) -> Non
     try:
         up = local("up", f"folder={folder}", *words)
         assert up.returncode == 0, up.stdout + up.stderr
-        running = members(folder)
+        running = {psutil.Process(each.pid) for each in members(folder)}
         temporary = Path((folder / "temporary").read_text())
 
         # What one sources: a shell of its own says what it sets.
@@ -79,48 +76,57 @@ def test_it_comes_up_takes_a_job_and_goes_without_a_trace(tmp_path: Path) -> Non
         with pytest.raises(urllib.error.HTTPError, match="401"):
             get(f"{dashboard}/api/jobs/")
         assert b"ray_node_cpu_count" in get(f"http://127.0.0.1:{metrics}/metrics")
+        # Known, though their variables are gone: what shows a title.
+        assert {"raylet", "ray::DashboardAgent"} <= {each.cmdline()[0].rpartition("/")[2] for each in running}
         listening = {
             each.laddr.ip
-            for pid in running
-            if is_alive(pid)
-            for each in psutil.Process(pid).net_connections()
+            for process in running
+            for each in process.net_connections()
             if each.status == psutil.CONN_LISTEN
         }
         assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
-        again = local("up", f"folder={folder}", *words)
-        assert again.returncode == 2
-        assert f"a Ray of {folder} is running" in again.stderr
-        assert local("status", f"folder={folder}").returncode == 0
+        with pytest.raises(UserError, match=f"a Ray of {folder} is running"):
+            start(LocalConfig(folder=str(folder)))
     finally:
         down = local("down", f"folder={folder}")
     assert down.returncode == 0, down.stderr
-    assert members(folder) == []
-    assert not any(is_alive(pid) for pid in running)
+    assert members(folder) == set()
+    assert [each for each in running if is_alive(each)] == []
     assert not temporary.exists()
     assert sorted(path.name for path in folder.iterdir()) == ["logs", "ray.log"]
     assert list(folder.glob("logs/session_*/raylet.out"))
-    assert "nothing was running" in local("down", f"folder={folder}").stdout
-    assert local("status", f"folder={folder}").returncode == 1
+    assert stop(folder) == 0
 
 
 @pytest.mark.integration
 def test_what_does_not_heed_sigterm_is_killed_and_others_are_left_alone(tmp_path: Path) -> None:
-    deaf = "trap '' TERM; echo deaf; while :; do sleep 0.1; done"
+    # Its child has another session and no variables, as a worker of Ray may.
+    deaf = "trap '' TERM; env -i setsid sleep 100 & echo deaf; while :; do sleep 0.1; done"
 
-    def start(folder: Path) -> "subprocess.Popen[str]":
+    def run(folder: Path) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            ["bash", "-c", deaf], env=os.environ | mark(folder), stdout=subprocess.PIPE, text=True
+            ["bash", "-c", deaf],
+            env=os.environ | mark(folder),
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "deaf\n"
         return process
 
-    with start(tmp_path / "one") as mine, start(tmp_path / "other") as other:
-        assert end(tmp_path / "one", patience_s=0.5) >= 1
+    mine, other = run(tmp_path / "one"), run(tmp_path / "other")
+    child = psutil.Process(mine.pid).children()[0]
+    try:
+        assert end(tmp_path / "one", patience_s=0.5) >= 2
         assert mine.wait(timeout=30) == -signal.SIGKILL
+        assert not is_alive(child)
         assert other.poll() is None
-        assert end(tmp_path / "other", patience_s=0) >= 1
+    finally:
+        assert end(tmp_path / "other", patience_s=0) >= 2
+        for process in (mine, other):
+            process.communicate(timeout=30)
 
 
 def test_waiting_ends() -> None:
@@ -161,6 +167,15 @@ def test_the_command_is_that_of_ray_start_for_loopback_alone() -> None:
     assert not any(word.startswith("--num-gpus") for word in words)
 
 
+@pytest.mark.integration
+def test_where_nothing_runs(tmp_path: Path) -> None:
+    assert "nothing was running" in local("down", f"folder={tmp_path}").stdout
+    status = local("status", f"folder={tmp_path}")
+    assert status.returncode == 1
+    assert f"python -m cluster.local up folder={tmp_path}" in status.stderr
+
+
+@pytest.mark.integration
 def test_a_wrong_verb_is_refused() -> None:
     for words in ([], ["start"]):
         refused = local(*words)
