@@ -147,6 +147,12 @@ def test_labels_and_versions() -> None:
     assert re.search(r"^ARG BASE=debian:\w+-slim$", PATH.read_text(), re.MULTILINE)
 
 
+def test_arguments_are_those_of_the_readme() -> None:
+    table = re.findall(r"^\| (`[A-Z`, _]+`) \|", (ROOT / "cluster/image/README.md").read_text(), re.MULTILINE)
+    described = {name for cell in table for name in re.findall(r"[A-Z_]+", cell)}
+    assert described == {name for stage in STAGES.values() for name in stage.pairs("ARG")} | {"BASE"}
+
+
 def test_an_unknown_variant_is_refused_with_a_sentence(tmp_path: Path) -> None:
     step = next(text for text in STAGES["packages"].all("RUN") if "VARIANT" in text)
     environment = {"PATH": os.environ["PATH"], "VARIANT": "tpu", "EXTRAS": "train", "TORCH_BACKEND": "cpu"}
@@ -268,9 +274,7 @@ def test_paths_that_the_image_names_exist_in_it(root: Path) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    "words", [["jobs/finetune.py"], ["jobs/pack.py"], ["-m", "serving"]], ids=lambda w: w[-1]
-)
+@pytest.mark.parametrize("words", [["jobs/finetune.py"], ["-m", "serving"]], ids=lambda w: w[-1])
 def test_entries_run_from_what_was_copied_alone(words: list[str], root: Path) -> None:
     app = root / "app"
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(app), "PYTHONDONTWRITEBYTECODE": "1"}
