@@ -3,6 +3,7 @@
 No Docker runs where the tests do, so no kind cluster does; what the charts render is tested in tests/helm.
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from cluster.kind.first_request import first_request
-from cluster.kind.steps import ROOT, TOOLS, up_steps
+from cluster.kind.steps import ENDPOINT, JOBS, ROOT, SERVICE, TOKENS, TOOLS, Step, up_steps
 from lib.config.clusters import KindConfig
 from lib.config.load import load
 from lib.errors import UserError
@@ -115,6 +116,7 @@ def test_missing_programs_are_all_named(tmp_path: Path) -> None:
     assert kind(tmp_path).returncode == 2
 
 
+@pytest.mark.integration
 def test_down_deletes_the_cluster_and_no_other(tmp_path: Path) -> None:
     assert kind(tmp_path, "down", "name=mine").returncode == 0
     assert (tmp_path / "notes").read_text() == "kind delete cluster --name mine\n"
@@ -159,6 +161,50 @@ def test_files_that_are_named_exist() -> None:
     named = [word for step in steps for word in step.command if word.startswith(str(ROOT))]
     assert len(named) == 7
     assert [word for word in named if not Path(word).exists()] == []
+
+
+@pytest.mark.skipif(not (ROOT / "helm").exists(), reason="this checkout has no charts")
+def test_what_the_charts_render_is_what_the_steps_wait_for(tmp_path: Path) -> None:
+    from tests.helm.charts import Charts, objects
+
+    rendered = {}
+    charts = Charts(tmp_path / "charts")
+    for step in up_steps(KindConfig(image="team/manta:0.2.0"), exists=True):
+        if "--values" in step.command:
+            release, chart = step.command[3], Path(step.command[4]).name
+            values = yaml.safe_load(Path(option(step, "--values")).read_text())
+            for word, given in itertools.pairwise(step.command):
+                if word == "--set":
+                    for pair in given.split(","):
+                        set_value(values, *pair.split("="))
+            files = charts.files(chart, values, name=release)
+            rendered[release] = {each["kind"]: each for each in objects(files)}
+    charts.close()
+
+    job, claim = rendered[JOBS]["RayJob"], rendered[JOBS]["PersistentVolumeClaim"]
+    assert job["metadata"]["labels"]["app.kubernetes.io/instance"] == JOBS
+    assert job["spec"]["ttlSecondsAfterFinished"] == 10
+    service = rendered[ENDPOINT]["RayService"]
+    assert service["metadata"]["labels"]["app.kubernetes.io/instance"] == ENDPOINT
+    assert f"{service['metadata']['name']}-serve-svc" == SERVICE
+    assert rendered[ENDPOINT]["Secret"]["metadata"]["name"] == TOKENS
+    assert set(rendered[ENDPOINT]["Secret"]["data"]) == {"tokens"}
+    # The endpoint finds what the job has made: the claim, and the image that was loaded.
+    assert f"claimName: {claim['metadata']['name']}" in yaml.safe_dump(service)
+    for made in (job, service):
+        assert "image: team/manta:0.2.0" in yaml.safe_dump(made)
+
+
+def option(step: Step, name: str) -> str:
+    return step.command[step.command.index(name) + 1]
+
+
+def set_value(values: dict[str, object], path: str, text: str) -> None:
+    """Do what `--set` does."""
+    *above, last = path.split(".")
+    for part in above:
+        values = values.setdefault(part, {})  # type: ignore[assignment]
+    values[last] = int(text) if text.isdigit() else text
 
 
 def test_an_endpoint_that_does_not_answer_is_an_error(
