@@ -4,14 +4,14 @@ From nothing to the answer to a first request: a kind cluster, the operator, a j
 """
 
 import base64
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from shlex import join
 
 from cluster.kind.first_request import first_request
-from cluster.kind.steps import TOOLS, Step, down_step, forward_command, token_command, up_steps
+from cluster.kind.steps import TOOLS, down_step, forward_command, token_command, up_steps
+from cluster.kind.tools import check_tools, run
 from lib.config.clusters import KindConfig, KindDownConfig
 from lib.config.load import load, show_plan
 from lib.console import block, run_job, say
@@ -20,7 +20,7 @@ from lib.errors import RunError, UserError
 
 def main() -> None:
     """Do what the first word says."""
-    verb, words = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
+    verb, words = "".join(sys.argv[1:2]), sys.argv[2:]
     if verb in ("-h", "--help"):
         say(str(__doc__).rstrip())
     elif verb in VERBS:
@@ -66,22 +66,6 @@ def down(words: list[str]) -> None:
         return
     check_tools(("kind",))
     run(step)
-
-
-def check_tools(tools: tuple[str, ...]) -> None:
-    """Raise UserError that names every program that is missing."""
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing:
-        raise UserError(
-            f"not on PATH: {', '.join(missing)}", "cluster/kind/README.md says where they come from"
-        )
-
-
-def run(step: Step) -> None:
-    """Run a step in view of the user; RunError if it fails."""
-    say(f"\n{step.about}\n$ {join(step.command)}")
-    if subprocess.run(step.command, check=False).returncode:
-        raise RunError(f"could not {step.about}", step.hint or "see what it said above; then run this again")
 
 
 VERBS: dict[str, Callable[[list[str]], None]] = {"up": up, "down": down}

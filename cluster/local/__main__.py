@@ -20,7 +20,7 @@ from lib.errors import RunError, UserError
 
 def main() -> None:
     """Do what the first word says."""
-    verb, words = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
+    verb, words = "".join(sys.argv[1:2]), sys.argv[2:]
     if verb in ("-h", "--help"):
         say(str(__doc__).rstrip())
     elif verb in VERBS:
@@ -52,9 +52,8 @@ def up(words: list[str]) -> None:
 
 def status(words: list[str]) -> None:
     """Say whether it runs; RunError if not."""
-    config = load(
-        FolderConfig, words, prog="python -m cluster.local status", description="Does it run?"
-    ).config
+    prog = "python -m cluster.local status"
+    config = load(FolderConfig, words, prog=prog, description="Say whether it runs.").config
     count = len(members(Path(config.folder)))
     if not count:
         raise RunError(f"no Ray of {config.folder} runs", f"python -m cluster.local up{_folder(config)}")
@@ -64,13 +63,9 @@ def status(words: list[str]) -> None:
 def down(words: list[str]) -> None:
     """End Ray."""
     prog, description = "python -m cluster.local down", "End a local Ray, and all that runs on it."
-    config = load(FolderConfig, words, prog=prog, description=description).config
-    count = stop(Path(config.folder))
-    say(
-        f"{count} processes have ended; logs: {Path(config.folder) / 'logs'}"
-        if count
-        else "nothing was running"
-    )
+    folder = Path(load(FolderConfig, words, prog=prog, description=description).config.folder)
+    count = stop(folder)
+    say(f"{count} processes have ended; logs: {folder / 'logs'}" if count else "nothing was running")
 
 
 def _folder(config: FolderConfig) -> str:

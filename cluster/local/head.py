@@ -40,6 +40,7 @@ def start(config: LocalConfig) -> dict[str, str]:
     for key in ("port", "dashboard_port", "metrics_port"):
         check_port(key, getattr(config, key))
     make_folder(folder)
+    _keep_logs(folder)  # of one that ended with the machine
     joins = _LOOPBACK | {
         "RAY_ADDRESS": f"127.0.0.1:{config.port}",
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{config.dashboard_port}",
@@ -51,7 +52,9 @@ def start(config: LocalConfig) -> dict[str, str]:
     except BaseException:  # Ctrl-C too: half a Ray is nothing to leave behind.
         stop(folder)
         raise
-    write_text(folder / "env", "".join(f"export {name}={quote(value)}\n" for name, value in joins.items()))
+    lines = [f"export {name}={quote(value)}" for name, value in joins.items()]
+    # Ray would take this one before the file.
+    write_text(folder / "env", "\n".join(["unset RAY_AUTH_TOKEN", *lines, ""]))
     return joins
 
 

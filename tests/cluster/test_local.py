@@ -53,7 +53,7 @@ def test_it_comes_up_takes_a_job_and_goes_without_a_trace(tmp_path: Path) -> Non
         # What one sources: a shell of its own says what it sets.
         listed = subprocess.run(
             ["bash", "-c", f"source {shlex.quote(str(folder / 'env'))}; env"],
-            env={"PATH": os.environ["PATH"]},
+            env={"PATH": os.environ["PATH"], "RAY_AUTH_TOKEN": "of another Ray"},
             capture_output=True,
             text=True,
             check=True,
