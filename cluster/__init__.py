@@ -1,0 +1,1 @@
+"""Where Manta runs: an image, a laptop, bare machines."""

@@ -1,0 +1,1 @@
+"""Manta on a Kubernetes of this machine."""

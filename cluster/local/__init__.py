@@ -1,0 +1,1 @@
+"""A Ray on this machine."""
