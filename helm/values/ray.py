@@ -229,7 +229,7 @@ class RayValues(Values):
     """Secrets whose keys become variables of all pods, such as AWS_ACCESS_KEY_ID."""
     head: Head = Head()
     workers: dict[Key, WorkerGroup] = {"workers": WorkerGroup(resources=Resources(cpu="4", memory="16Gi"))}
-    """Groups of workers by name. A group of your own comes beside this one; `workers: {workers: null}` removes it."""
+    """Groups of workers by name. Yours come beside this one; `workers: {workers: null}` removes it."""
     autoscaling: Autoscaling = Autoscaling()
     gcs: Gcs = Gcs()
     scheduling: Scheduling = Scheduling()

@@ -1,6 +1,6 @@
-"""The JSON Schema of a chart's values: closed, draft 2020-12, with the schemas of lib.config embedded as they are.
+"""The JSON Schema of a chart's values: closed, draft 2020-12, with those of lib.config embedded as they are.
 
-schema_of(ServeValues, {"endpoint": ServeConfig})
+schema_of(ServeValues, [ServeConfig])
 """
 
 from collections.abc import Iterable
@@ -16,9 +16,9 @@ HELMS = {"global": {"type": "object"}, "manta-common": {"type": "object"}}
 
 
 def schema_of(model: type[BaseModel], embedded: Iterable[type[BaseModel]]) -> dict[str, Any]:
-    """Return the schema of values; `embedded` are the models of lib.config in it, in which null means something.
+    """Return the schema of values; `embedded` are the models of lib.config in it.
 
-    Nothing is required in those: a preset may have it.
+    In those null means something, and nothing is required: a preset may have it.
     """
     schema = model.model_json_schema(by_alias=True)
     theirs = {name for each in embedded for name in [each.__name__, *_definitions(each)]}

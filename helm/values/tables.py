@@ -11,8 +11,8 @@ from helm.values.schema import HELMS
 
 _HEAD = """# Values of the charts
 
-Written by `python -m helm.generate` from `helm/values/` and `lib/config/`. A key in angle brackets is a name of
-your own; `[]` is an item of a list. The words of jobs and of the endpoint are shown by `--help` of
+Written by `python -m helm.generate` from `helm/values/` and `lib/config/`. A key in angle brackets is a name
+of your own; `[]` is an item of a list. The words of jobs and of the endpoint are shown by `--help` of
 `python jobs/NAME.py` and `python -m serving`.
 """
 # Shown by the help of the command that takes them.
