@@ -1,4 +1,4 @@
-"""Every rule of KubeRay's operator: values that break it, and the sentence that refuses them before anything is applied."""
+"""Every rule of KubeRay's operator: values that break it, and the sentence that refuses them."""
 
 import helm_python
 import pytest
@@ -47,7 +47,7 @@ RULES: dict[str, Case] = {
     "replicas above max": (
         "manta-cluster",
         merged(V2, group(replicas=3, maxReplicas=2)),
-        "workers.workers.minReplicas=",
+        "workers.workers.maxReplicas=2",
         "may not be above maxReplicas",
     ),
     "replicas below min": (
@@ -117,7 +117,12 @@ RULES: dict[str, Case] = {
         "use autoscaling.enabled and autoscaling.version",
     ),
     # Tokens
-    "token without a version": ("manta-cluster", {"rayVersion": ""}, "rayVersion=:", "needs the version of Ray"),
+    "token without a version": (
+        "manta-cluster",
+        {"rayVersion": ""},
+        "rayVersion=:",
+        "needs the version of Ray",
+    ),
     "token and an older Ray": (
         "manta-jobs",
         {"rayVersion": "2.51.9", **job()},
@@ -161,7 +166,12 @@ RULES: dict[str, Case] = {
         "whoever reaches the dashboard may run code",
     ),
     # Fault tolerance
-    "backend": ("manta-cluster", {"gcs": {"backend": "etcd"}}, "gcs.backend=etcd", "must be none, redis or rocksdb"),
+    "backend": (
+        "manta-cluster",
+        {"gcs": {"backend": "etcd"}},
+        "gcs.backend=etcd",
+        "must be none, redis or rocksdb",
+    ),
     "redis without an address": (
         "manta-cluster",
         {"gcs": {"backend": "redis"}},
@@ -271,9 +281,7 @@ RULES: dict[str, Case] = {
     ),
     "rules beside seconds": (
         "manta-jobs",
-        job(
-            ttlSecondsAfterFinished=5, deletionRules=[{"policy": "DeleteCluster", "jobStatus": "SUCCEEDED"}]
-        ),
+        job(ttlSecondsAfterFinished=5, deletionRules=[{"policy": "DeleteCluster", "jobStatus": "SUCCEEDED"}]),
         "jobs.a.ttlSecondsAfterFinished=5",
         "ttlSeconds of their own",
     ),
@@ -348,7 +356,12 @@ RULES: dict[str, Case] = {
         "jobs.a.head.restartPolicy=Always",
         "SidecarMode needs Never",
     ),
-    "unknown mode": ("manta-jobs", job(submissionMode="Batch"), "jobs.a.submissionMode=Batch", "must be K8sJobMode"),
+    "unknown mode": (
+        "manta-jobs",
+        job(submissionMode="Batch"),
+        "jobs.a.submissionMode=Batch",
+        "must be K8sJobMode",
+    ),
     "selector without a cluster": (
         "manta-jobs",
         job(clusterSelector={"team": "a"}),
@@ -368,7 +381,12 @@ RULES: dict[str, Case] = {
         "jobs.a.schedule=CRON_TZ=Asia/Tokyo 0 3 * * *",
         "use jobs.a.timeZone",
     ),
-    "no schedule": ("manta-jobs", job(schedule="tomorrow"), "jobs.a.schedule=tomorrow", "must be five fields"),
+    "no schedule": (
+        "manta-jobs",
+        job(schedule="tomorrow"),
+        "jobs.a.schedule=tomorrow",
+        "must be five fields",
+    ),
     "unknown time zone": (
         "manta-jobs",
         job(schedule="@daily", timeZone="Europe/Atlantis"),
@@ -638,10 +656,18 @@ def test_what_is_next_to_a_rule_is_taken(charts: Charts, chart: str, values: Obj
 WRONG: dict[str, tuple[str, Object, str]] = {
     "a key misspelt": ("manta-serve", {"endpiont": {}}, "endpiont"),
     "a word misspelt": ("manta-serve", {"endpoint": {"serve": {"max_replica": 2}}}, "max_replica"),
-    "text for a number": ("manta-serve", {"endpoint": {"serve": {"max_replicas": "2"}}}, "/endpoint/serve/max_replicas"),
+    "text for a number": (
+        "manta-serve",
+        {"endpoint": {"serve": {"max_replicas": "2"}}},
+        "/endpoint/serve/max_replicas",
+    ),
     "a section removed": ("manta-cluster", {"image": None}, "image"),
     "a job of no kind": ("manta-jobs", {"jobs": {"a": {"job": {}}}}, "/jobs/a/job"),
-    "a job of two kinds": ("manta-jobs", {"jobs": {"a": {"job": {"pack": {}, "finetune": {}}}}}, "/jobs/a/job"),
+    "a job of two kinds": (
+        "manta-jobs",
+        {"jobs": {"a": {"job": {"pack": {}, "finetune": {}}}}},
+        "/jobs/a/job",
+    ),
     "a job of an unknown kind": ("manta-jobs", {"jobs": {"a": {"job": {"dance": {}}}}}, "dance"),
     "a word of another job": ("manta-jobs", {"jobs": {"a": {"job": {"pack": {"optim": {}}}}}}, "optim"),
     "a choice that does not exist": (
@@ -649,7 +675,11 @@ WRONG: dict[str, tuple[str, Object, str]] = {
         {"jobs": {"a": {"job": {"finetune": {"optim": {"schedule": "cosin"}}}}}},
         "/jobs/a/job/finetune/optim/schedule",
     ),
-    "a password in values": ("manta-cluster", {"gcs": {"redis": {"password": "s3cret"}}}, "/gcs/redis/password"),
+    "a password in values": (
+        "manta-cluster",
+        {"gcs": {"redis": {"password": "s3cret"}}},
+        "/gcs/redis/password",
+    ),
 }
 
 

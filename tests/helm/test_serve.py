@@ -1,4 +1,4 @@
-"""The configuration of Ray Serve that the chart renders: what Ray's schema, its strictness and lib.config take."""
+"""The configuration of Ray Serve that the chart renders: Ray's schema, strictly, and lib.config take it."""
 
 from typing import Any
 
@@ -59,7 +59,10 @@ def test_the_configuration_of_every_profile_is_strictly_valid(charts: Charts, pr
 
 
 def test_what_ray_ignores_is_found() -> None:
-    config = {"http_option": {}, "applications": [{"import_path": "a:b", "deployments": [{"name": "x", "num_replica": 2}]}]}
+    config = {
+        "http_option": {},
+        "applications": [{"import_path": "a:b", "deployments": [{"name": "x", "num_replica": 2}]}],
+    }
     ServeDeploySchema.model_validate(config)
     assert unknown(config, ServeDeploySchema) == ["http_option", "applications.deployments.num_replica"]
 
@@ -89,7 +92,9 @@ def test_where_it_listens_is_an_option_of_serve(charts: Charts) -> None:
 
 
 def test_whole_numbers_stay_whole(charts: Charts) -> None:
-    values: Object = {"endpoint": {"limits": {"max_pixels": 50_000_000}, "serve": {"request_timeout_s": 12.5}}}
+    values: Object = {
+        "endpoint": {"limits": {"max_pixels": 50_000_000}, "serve": {"request_timeout_s": 12.5}}
+    }
     args = serve_config(charts, values)["applications"][0]["args"]
     assert args["limits"]["max_pixels"] == 50_000_000
     assert isinstance(args["limits"]["max_pixels"], int)
@@ -123,7 +128,10 @@ def test_tokens_come_from_a_secret(charts: Charts) -> None:
     assert len(secret["data"]["tokens"]) == 64
 
     given: Object = {"tokens": {"secretName": "mine", "key": "t.txt"}}
-    assert environment(charts, given)["MANTA_TOKENS"]["valueFrom"]["secretKeyRef"] == {"name": "mine", "key": "t.txt"}
+    assert environment(charts, given)["MANTA_TOKENS"]["valueFrom"]["secretKeyRef"] == {
+        "name": "mine",
+        "key": "t.txt",
+    }
     assert not [each for each in charts.render("manta-serve", given) if each["kind"] == "Secret"]
     assert "MANTA_TOKENS" not in environment(charts, {"tokens": {"enabled": False}})
 

@@ -38,11 +38,13 @@ def inlined(part: Any, root: Any) -> Any:
     if "$ref" in part:
         target = root["$defs"][part["$ref"].rpartition("/")[2]]
         return inlined(target | {key: value for key, value in part.items() if key != "$ref"}, root)
-    return {key: inlined(value, root) for key, value in part.items() if key not in ("$defs", "$schema", "title")}
+    return {
+        key: inlined(value, root) for key, value in part.items() if key not in ("$defs", "$schema", "title")
+    }
 
 
 def ours(part: dict[str, Any]) -> dict[str, Any]:
-    """Without what only describes the place where a schema is used, and with maps closed, as charts have it."""
+    """Without what describes the place where a schema is used, and with maps closed, as charts have it."""
     return {key: value for key, value in close(part).items() if key not in ("description", "default")}
 
 
@@ -74,7 +76,11 @@ def test_schemas_are_closed_and_of_the_draft_that_helm_knows(chart: str) -> None
     found = schema(chart)
     assert found["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     jsonschema.Draft202012Validator.check_schema(found)
-    open_ones = [path for path, part in _objects(found, "") if "properties" in part and part.get("additionalProperties") is not False]
+    open_ones = [
+        path
+        for path, part in _objects(found, "")
+        if "properties" in part and part.get("additionalProperties") is not False
+    ]
     assert open_ones == []
 
 

@@ -67,7 +67,7 @@
 {{- end -}}
 {{- $taken := list 6379 8080 8265 10001 44217 44227 52365 -}}
 {{- range $path, $each := dict "endpoint.http.port" $port "endpoint.grpc.port" (($endpoint.grpc).port) -}}
-{{- if and $each (has (int64 $each) (list 6379 8080 8265 10001 44217 44227 52365)) -}}
+{{- if and $each (has (int $each) $taken) -}}
 {{- include "manta.refuse" (dict "path" $path "given" $each "allowed" (printf "Ray has the ports %s; choose another" ($taken | join ", "))) -}}
 {{- end -}}
 {{- end -}}
