@@ -148,8 +148,11 @@ LIMITS = {"RayCluster": 53, "RayService": 47, "RayJob": 47, "RayCronJob": 36}
 def bad_name(found: Object) -> str | None:
     """Say what is wrong with the name of an object."""
     name, kind = found["metadata"]["name"], found["kind"]
-    limit = LIMITS.get(kind, 63)
+    # These may have dots, as the user names them.
+    is_subdomain = kind in ("ServiceAccount", "ExternalSecret")
+    limit = 253 if is_subdomain else LIMITS.get(kind, 63)
     if len(name) > limit:
         return f"{kind} {name} has {len(name)} characters, above {limit}"
     pattern = _DNS_1035 if kind in LIMITS else _LABEL
-    return None if pattern.fullmatch(name) else f"{kind} {name}"
+    parts = name.split(".") if is_subdomain else [name]
+    return None if all(pattern.fullmatch(part) for part in parts) else f"{kind} {name}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.helm.charts import CHARTS, Charts, Object, only, pods, profiles
+from tests.helm.charts import CHARTS, Charts, Object, merged, only, pods, profiles
 from tests.helm.kubernetes import (
     CRDS,
     CRDS_MISSING,
@@ -77,6 +77,13 @@ def test_names_fit_for_any_release(charts: Charts, chart: str, release: str) -> 
     assert [bad for each in found if (bad := bad_name(each))] == []
     keys = [(each["kind"], each["metadata"]["name"]) for each in found]
     assert len(set(keys)) == len(keys)
+
+
+def test_a_name_of_your_own_fits_too(charts: Charts) -> None:
+    for name in ("x" * 200, "0.name.with-dots" * 5):
+        for chart in CHARTS:
+            found = charts.render(chart, merged(profiles(chart)["minimal"], {"fullnameOverride": name}))
+            assert [bad for each in found if (bad := bad_name(each))] == []
 
 
 def test_names_that_are_cut_stay_apart(charts: Charts) -> None:
