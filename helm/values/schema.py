@@ -29,8 +29,8 @@ def schema_of(model: type[BaseModel], embedded: Iterable[type[BaseModel]]) -> di
     return {"$schema": DRAFT, **top, "properties": top["properties"] | HELMS, "$defs": definitions}
 
 
-def _definitions(model: type[BaseModel]) -> Iterable[str]:
-    return model.model_json_schema().get("$defs", {})
+def _definitions(model: type[BaseModel]) -> list[str]:
+    return list(model.model_json_schema().get("$defs", {}))
 
 
 def _tidy(schema: Any, *, keeps_null: bool) -> Any:

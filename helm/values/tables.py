@@ -71,5 +71,5 @@ def _kind(field: dict[str, Any]) -> str:
         return ", ".join(map(str, field["enum"]))
     if "anyOf" in field:
         return " or ".join(_kind(each) for each in field["anyOf"])
-    kind = field.get("type", "map")
+    kind = str(field.get("type", "map"))
     return {"object": "map", "array": "list", "string": "text", "boolean": "true or false"}.get(kind, kind)

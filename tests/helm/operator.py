@@ -3,8 +3,8 @@
 with start_pod(spec["headGroupSpec"], "head", …) as pod:
     pod.probe("readinessProbe")
 
-As the operator does, it completes the flags of `ray start`. What stands for Kubernetes is replaced: addresses by
-loopback, ports by free ones, mounts by folders, a Secret by its value.
+As the operator does, it completes the flags of `ray start`. What stands for Kubernetes is replaced: addresses
+by loopback, ports by free ones, mounts by folders, a Secret by its value.
 """
 
 import base64

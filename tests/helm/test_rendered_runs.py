@@ -1,4 +1,4 @@
-"""The rendered charts run: commands, environment, probes, entrypoint and Serve configuration, with real Ray."""
+"""The rendered charts run in real Ray: commands, environment, probes, entrypoint, Serve configuration."""
 
 import json
 import secrets as random
