@@ -58,13 +58,13 @@ class Toleration(Item):
     key: LabelKey | None = None
     """Key of the taint; without it all are tolerated, with operator Exists."""
     operator: Literal["Exists", "Equal"] = "Equal"
-    """Exists ignores the value."""
+    """Exists takes any value."""
     value: LabelValue | None = None
     """Value of the taint."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Effect of the taint; all without it."""
     toleration_seconds: Int32 | None = None
-    """NoExecute: how long a pod stays."""
+    """How long a pod stays; with effect NoExecute."""
 
 
 class TopologySpread(Item):

@@ -342,7 +342,7 @@ RULES: dict[str, Case] = {
         "manta-jobs",
         job(submissionMode="SidecarMode", submitter={"backoffLimit": 1}),
         "jobs.a.submitter=",
-        "SidecarMode has no submitter pod",
+        "submissionMode=SidecarMode has no submitter pod",
     ),
     "sidecar on a cluster that runs": (
         "manta-jobs",
@@ -558,6 +558,54 @@ RULES: dict[str, Case] = {
         {"storage": {"claim": "data", "size": "1Gi"}},
         "storage.claim=data",
         "not both",
+    ),
+    "a head for a cluster that runs": (
+        "manta-jobs",
+        job(**SELECTOR, head={"resources": {"cpu": "4"}}),
+        "jobs.a.head=",
+        "has no effect with clusterSelector",
+    ),
+    "a submitter of nobody": (
+        "manta-jobs",
+        job(submissionMode="HTTPMode", submitter={"backoffLimit": 1}),
+        "jobs.a.submitter=",
+        "HTTPMode has no submitter pod",
+    ),
+    "a Gateway without steps": (
+        "manta-serve",
+        {"upgrade": {"cluster": {"gatewayClassName": "istio"}}},
+        "upgrade.cluster.gatewayClassName=istio",
+        "needs upgrade.type=NewClusterWithIncrementalUpgrade",
+    ),
+    "a Secret of no tokens": (
+        "manta-serve",
+        {"tokens": {"enabled": False, "secretName": "x"}},
+        "tokens.secretName=x",
+        "needs tokens.enabled=true",
+    ),
+    "networks of no policy": (
+        "manta-cluster",
+        {"networkPolicy": {"egress": {"cidrs": ["10.0.0.0/8"]}}},
+        'networkPolicy.egress.cidrs=["10.0.0.0/8"]',
+        "needs networkPolicy.egress.enabled=true",
+    ),
+    "clients of no policy": (
+        "manta-cluster",
+        {"networkPolicy": {"enabled": False, "clients": [{"podLabels": {"app": "shop"}}]}},
+        "networkPolicy.clients=",
+        "needs networkPolicy.enabled=true",
+    ),
+    "a value that a toleration ignores": (
+        "manta-cluster",
+        group(tolerations=[{"key": "a", "operator": "Exists", "value": "b"}]),
+        "workers.workers.tolerations=",
+        "a value needs a key, and operator Equal",
+    ),
+    "seconds that a toleration ignores": (
+        "manta-cluster",
+        {"head": {"tolerations": [{"key": "a", "tolerationSeconds": 5}]}},
+        "head.tolerations=",
+        "tolerationSeconds needs effect NoExecute",
     ),
     "a class of no claim": (
         "manta-cluster",

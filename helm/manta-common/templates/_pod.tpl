@@ -193,14 +193,14 @@ operator: Exists
 {{- else -}}
 key: {{ .key | quote }}
 operator: {{ .operator | default "Equal" }}
-{{- if and (hasKey . "value") (ne .operator "Exists") }}
+{{- if hasKey . "value" }}
 value: {{ .value | quote }}
 {{- end }}
 {{- end }}
 {{- with .effect }}
 effect: {{ . }}
 {{- end }}
-{{- if and (hasKey . "tolerationSeconds") (eq (.effect | default "") "NoExecute") }}
+{{- if hasKey . "tolerationSeconds" }}
 tolerationSeconds: {{ .tolerationSeconds | int64 }}
 {{- end }}
 {{- end -}}

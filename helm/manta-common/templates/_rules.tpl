@@ -10,6 +10,7 @@ include "manta.rules.cluster" takes what "manta.clusterSpec" takes.
 {{- include "manta.rules.autoscaling" . -}}
 {{- include "manta.rules.scheduling" . -}}
 {{- include "manta.rules.storage" $root -}}
+{{- include "manta.rules.networkPolicy" $root -}}
 {{- include "manta.rules.group" (dict "root" $root "group" .head "path" (printf "%shead" .prefix)) -}}
 {{- range $name, $group := .workers -}}
 {{- include "manta.rules.group" (dict "root" $root "group" $group "path" (printf "%sworkers.%s" $.prefix $name)) -}}
@@ -153,7 +154,36 @@ include "manta.rules.cluster" takes what "manta.clusterSpec" takes.
 {{- end -}}
 {{- end -}}
 
+{{- define "manta.rules.networkPolicy" -}}
+{{- $policy := .Values.networkPolicy -}}
+{{- if and $policy.egress.cidrs (not $policy.egress.enabled) -}}
+{{- include "manta.refuse" (dict "path" "networkPolicy.egress.cidrs" "given" $policy.egress.cidrs "allowed" "needs networkPolicy.egress.enabled=true") -}}
+{{- end -}}
+{{- if not $policy.enabled -}}
+{{- if $policy.egress.enabled -}}
+{{- include "manta.refuse" (dict "path" "networkPolicy.egress.enabled" "given" true "allowed" "needs networkPolicy.enabled=true") -}}
+{{- end -}}
+{{- if $policy.clients -}}
+{{- include "manta.refuse" (dict "path" "networkPolicy.clients" "given" $policy.clients "allowed" "needs networkPolicy.enabled=true; without it everybody may come in") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What Kubernetes refuses in a toleration once pods are made: path, toleration */}}
+{{- define "manta.rules.toleration" -}}
+{{- $given := .toleration -}}
+{{- if and (hasKey $given "value") (or (not $given.key) (eq ($given.operator | default "") "Exists")) -}}
+{{- include "manta.refuse" (dict "path" .path "given" $given "allowed" "a value needs a key, and operator Equal") -}}
+{{- end -}}
+{{- if and (hasKey $given "tolerationSeconds") (ne ($given.effect | default "") "NoExecute") -}}
+{{- include "manta.refuse" (dict "path" .path "given" $given "allowed" "tolerationSeconds needs effect NoExecute") -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "manta.rules.group" -}}
+{{- range .group.tolerations -}}
+{{- include "manta.rules.toleration" (dict "path" (printf "%s.tolerations" $.path) "toleration" .) -}}
+{{- end -}}
 {{- $group := .group -}}
 {{- $params := $group.rayStartParams | default dict -}}
 {{- if $group.rayResources -}}

@@ -38,10 +38,17 @@
 {{- if and $job.clusterSelector (not (get $job.clusterSelector "ray.io/cluster")) -}}
 {{- include "manta.refuse" (dict "path" (printf "%s.clusterSelector" $path) "given" $job.clusterSelector "allowed" "needs the name of a cluster as ray.io/cluster") -}}
 {{- end -}}
-{{- if eq $mode "SidecarMode" -}}
-{{- if $job.submitter -}}
-{{- include "manta.refuse" (dict "path" (printf "%s.submitter" $path) "given" $job.submitter "allowed" "submissionMode=SidecarMode has no submitter pod; leave it out") -}}
+{{- if $job.clusterSelector -}}
+{{- range $key := list "head" "workers" "ttlSecondsAfterFinished" -}}
+{{- if hasKey $job $key -}}
+{{- include "manta.refuse" (dict "path" (printf "%s.%s" $path $key) "given" (get $job $key) "allowed" "has no effect with clusterSelector, whose cluster is not the job's own; leave it out") -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $job.submitter (ne $mode "K8sJobMode") -}}
+{{- include "manta.refuse" (dict "path" (printf "%s.submitter" $path) "given" $job.submitter "allowed" (printf "submissionMode=%s has no submitter pod; leave it out" $mode)) -}}
+{{- end -}}
+{{- if eq $mode "SidecarMode" -}}
 {{- if $job.clusterSelector -}}
 {{- include "manta.refuse" (dict "path" (printf "%s.clusterSelector" $path) "given" $job.clusterSelector "allowed" "does not go with submissionMode=SidecarMode, whose submitter runs in the job's own head") -}}
 {{- end -}}

@@ -21,6 +21,9 @@
 {{- if not (has $type (list "NewCluster" "NewClusterWithIncrementalUpgrade" "None")) -}}
 {{- include "manta.refuse" (dict "path" "upgrade.type" "given" $type "allowed" "must be NewCluster, NewClusterWithIncrementalUpgrade or None") -}}
 {{- end -}}
+{{- if and $cluster.gatewayClassName (ne $type "NewClusterWithIncrementalUpgrade") -}}
+{{- include "manta.refuse" (dict "path" "upgrade.cluster.gatewayClassName" "given" $cluster.gatewayClassName "allowed" "needs upgrade.type=NewClusterWithIncrementalUpgrade") -}}
+{{- end -}}
 {{- if eq $type "NewClusterWithIncrementalUpgrade" -}}
 {{- if not .Values.autoscaling.enabled -}}
 {{- include "manta.refuse" (dict "path" "upgrade.type" "given" $type "allowed" "needs autoscaling.enabled=true") -}}
@@ -55,6 +58,9 @@
 {{- end -}}
 {{- with ($endpoint.http).host -}}
 {{- include "manta.refuse" (dict "path" "endpoint.http.host" "given" . "allowed" "pods listen on all of their addresses, and networkPolicy says who may come in; leave it out") -}}
+{{- end -}}
+{{- if and .Values.tokens.secretName (not .Values.tokens.enabled) -}}
+{{- include "manta.refuse" (dict "path" "tokens.secretName" "given" .Values.tokens.secretName "allowed" "needs tokens.enabled=true") -}}
 {{- end -}}
 {{- $port := include "manta-serve.port" . | int64 -}}
 {{- with ($endpoint.grpc).port -}}
