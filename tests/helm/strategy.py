@@ -48,15 +48,16 @@ def _object(
     least = schema.get("minProperties", 0)
     most = schema.get("maxProperties", most)
 
+    # What a section of values.yaml does not require has no defaults either: it has to be whole.
+    def drawn(name: str) -> Strategy:
+        whole = is_whole or name not in schema.get("required", [])
+        return _draw(schema["properties"][name], root, whole)
+
     @st.composite
     def draw(pick: Callable[[Strategy], Any]) -> Schema:
         others = [name for name in names if name not in needed]
-        chosen = (
-            pick(st.lists(st.sampled_from(others), unique=True, min_size=least, max_size=most))
-            if others
-            else []
-        )
-        return {name: pick(_draw(schema["properties"][name], root, is_whole)) for name in [*needed, *chosen]}
+        some = st.lists(st.sampled_from(others), unique=True, min_size=least, max_size=most)
+        return {name: pick(drawn(name)) for name in [*needed, *(pick(some) if others else [])]}
 
     return draw()
 

@@ -27,7 +27,7 @@ def test_what_the_schema_allows_renders_or_is_refused(charts: Charts, chart: str
     schema = json.loads((HELM / chart / "values.schema.json").read_text())
 
     @settings(
-        max_examples=40,
+        max_examples=30,
         deadline=None,
         derandomize=True,
         database=None,
