@@ -147,6 +147,9 @@ def test_defaults_that_keep_a_cluster_up(charts: Charts) -> None:
     assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
     assert annotations["karpenter.sh/do-not-disrupt"] == "true"
     worker = cluster["workerGroupSpecs"][0]["template"]["spec"]
+    # As long as the operator tells workers to wait for a head that is lost.
+    alive = worker["containers"][0]["livenessProbe"]
+    assert alive["failureThreshold"] * alive["periodSeconds"] == 600
     # 30 s of a request, 5 s to stop, 15 s to drain, and 10 s besides.
     assert worker["terminationGracePeriodSeconds"] == 60
     for _, pod in pods(charts.render("manta-serve")):

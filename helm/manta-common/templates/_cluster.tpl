@@ -108,7 +108,7 @@ labels:
 
 {{/*
 Those of the operator need wget in the image; these ask the same over HTTP. A worker that answers requests is ready
-when its proxy is.
+when its proxy is. A worker lives on for ten minutes without its head, which is how long it waits for it to come back.
 */}}
 {{- define "manta.probes" -}}
 startupProbe:
@@ -120,7 +120,7 @@ livenessProbe:
   httpGet: {path: /api/healthz, port: 52365}
   periodSeconds: 5
   timeoutSeconds: {{ .timeout }}
-  failureThreshold: 24
+  failureThreshold: 120
 readinessProbe:
   {{- if .port }}
   httpGet: {path: /-/healthz, port: {{ .port | int64 }}}
