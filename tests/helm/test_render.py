@@ -157,6 +157,66 @@ def test_defaults_that_keep_a_cluster_up(charts: Charts) -> None:
             assert container["resources"]["requests"] == container["resources"]["limits"]
 
 
+def test_queues_are_labels_of_the_ray_resource_alone(charts: Charts) -> None:
+    kueue: Object = {"scheduling": {"scheduler": "kueue", "queue": "q", "priorityClassName": "high"}}
+    volcano: Object = {"scheduling": {"scheduler": "volcano", "queue": "q", "gang": True}}
+    job: Object = {"jobs": {"a": {"job": {"finetune": {"run": {"name": "a"}}}}}}
+    for chart, kind in (
+        ("manta-cluster", "RayCluster"),
+        ("manta-jobs", "RayJob"),
+        ("manta-serve", "RayService"),
+    ):
+        more = job if chart == "manta-jobs" else {}
+        labels = only(charts.render(chart, kueue | more), kind)["metadata"]["labels"]
+        assert labels["kueue.x-k8s.io/queue-name"] == "q"
+        assert labels["kueue.x-k8s.io/priority-class"] == "high"
+        found = charts.render(chart, volcano | more)
+        labels = only(found, kind)["metadata"]["labels"]
+        assert labels["ray.io/scheduler-name"] == "volcano"
+        assert labels["volcano.sh/queue-name"] == "q"
+        assert labels["ray.io/gang-scheduling-enabled"] == "true"
+        for _, pod in pods(found):
+            assert "volcano.sh/queue-name" not in pod["metadata"]["labels"]
+
+
+def test_a_network_policy_that_keeps_pods_in(charts: Charts) -> None:
+    spec = only(charts.render("manta-serve", profiles("manta-serve")["airgapped"]), "NetworkPolicy")["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    itself, dns, networks = spec["egress"]
+    assert itself["to"] == [{"podSelector": spec["podSelector"]}]
+    assert {each["port"] for each in dns["ports"]} == {53}
+    assert networks["to"] == [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+    assert [each["port"] for each in networks["ports"]] == [443, 6443]
+    assert spec["ingress"][-1]["from"] == [{"podSelector": {"matchLabels": {"app": "shop"}}}]
+
+
+def test_a_secret_of_a_store_has_the_name_that_values_refer_to(charts: Charts) -> None:
+    found = charts.render("manta-serve", profiles("manta-serve")["airgapped"])
+    secret = only(found, "ExternalSecret")
+    assert secret["spec"]["target"]["name"] == secret["metadata"]["name"] == "endpoint-tokens"
+    assert secret["spec"]["secretStoreRef"] == {"name": "vault", "kind": "ClusterSecretStore"}
+    assert secret["spec"]["data"] == [{"secretKey": "tokens", "remoteRef": {"key": "ml/endpoint"}}]
+    route = only(found, "HTTPRoute")["spec"]
+    assert route["parentRefs"] == [{"name": "internal", "namespace": "gateways", "sectionName": "https"}]
+    (backend,) = route["rules"][0]["backendRefs"]
+    service = only(found, "RayService")["spec"]["serveService"]
+    assert backend == {"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}
+
+
+def test_storage_that_exists_that_is_made_and_none(charts: Charts) -> None:
+    def home(given: Object) -> Object:
+        _, pod = next(pods(charts.render("manta-jobs", {"storage": given, "jobs": job})))
+        (volume,) = [each for each in pod["spec"]["volumes"] if each["name"] == "home"]
+        return {key: value for key, value in volume.items() if key != "name"}
+
+    job: Object = {"a": {"job": {"finetune": {"run": {"name": "a"}}}, "submissionMode": "HTTPMode"}}
+    assert home({}) == {"emptyDir": {}}
+    assert home({"claim": "data"}) == {"persistentVolumeClaim": {"claimName": "data"}}
+    assert home({"size": "1Gi"}) == {"persistentVolumeClaim": {"claimName": "demo-manta-jobs"}}
+    claim = only(charts.render("manta-jobs", {"storage": {"size": "1Gi"}}), "PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
 def test_extra_manifests_are_templates(charts: Charts) -> None:
     extra = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}}
     for chart in ("manta-cluster", "manta-jobs", "manta-serve"):

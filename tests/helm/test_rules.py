@@ -6,6 +6,7 @@ import pytest
 from tests.helm import broken_cluster, broken_jobs, broken_serve
 from tests.helm.broken import HA, INCREMENTAL, job
 from tests.helm.charts import Charts, Object
+from tests.helm.kubernetes import problems
 
 RULES = broken_cluster.RULES | broken_jobs.RULES | broken_serve.RULES
 
@@ -50,7 +51,8 @@ KEPT: dict[str, tuple[str, Object]] = {
 
 @pytest.mark.parametrize(("chart", "values"), KEPT.values(), ids=KEPT)
 def test_what_is_next_to_a_rule_is_taken(charts: Charts, chart: str, values: Object) -> None:
-    assert charts.render(chart, values)
+    found = charts.render(chart, values)
+    assert [said for each in found for said in problems(each)] == []
 
 
 WRONG: dict[str, tuple[str, Object, str]] = {
