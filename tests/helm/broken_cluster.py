@@ -1,0 +1,348 @@
+"""Values that break the rules of Ray clusters, and those that the charts add."""
+
+from tests.helm.broken import SELECTOR, V2, Case, group, job
+from tests.helm.charts import merged
+
+RULES: dict[str, Case] = {
+    # The autoscaler
+    "min above max": (
+        "manta-cluster",
+        merged(V2, group(minReplicas=5, maxReplicas=2)),
+        "workers.workers.minReplicas=5",
+        "may not be above maxReplicas, and they are 5 and 2",
+    ),
+    "replicas above max": (
+        "manta-cluster",
+        merged(V2, group(replicas=3, maxReplicas=2)),
+        "workers.workers.maxReplicas=2",
+        "may not be above maxReplicas",
+    ),
+    "replicas below min": (
+        "manta-cluster",
+        merged(V2, group(replicas=1, minReplicas=2, maxReplicas=4)),
+        "workers.workers.replicas=1",
+        "must be from minReplicas 2 to maxReplicas 4",
+    ),
+    "max without autoscaler": (
+        "manta-cluster",
+        group(replicas=1, maxReplicas=4),
+        "workers.workers.maxReplicas=4",
+        "without autoscaling.enabled=true",
+    ),
+    "autoscaler version": (
+        "manta-cluster",
+        {"autoscaling": {"version": "v3"}},
+        "autoscaling.version=v3",
+        "must be v2 or v1",
+    ),
+    "v2 and the head's restart policy": (
+        "manta-cluster",
+        merged(V2, {"head": {"restartPolicy": "Always"}}),
+        "head.restartPolicy=Always",
+        "autoscaling.version=v2 needs Never",
+    ),
+    "v2 and a worker's restart policy": (
+        "manta-serve",
+        merged(V2, group(restartPolicy="Always")),
+        "workers.workers.restartPolicy=Always",
+        "autoscaling.version=v2 needs Never",
+    ),
+    "unknown restart policy": (
+        "manta-cluster",
+        group(restartPolicy="OnFailure"),
+        "workers.workers.restartPolicy=OnFailure",
+        "must be Never or Always",
+    ),
+    "idle timeout without v2": (
+        "manta-cluster",
+        {"autoscaling": {"enabled": True, "version": "v1"}, **group(idleTimeoutSeconds=9)},
+        "workers.workers.idleTimeoutSeconds=9",
+        "needs autoscaling.enabled=true and autoscaling.version=v2",
+    ),
+    "idle timeout without autoscaler": (
+        "manta-cluster",
+        group(idleTimeoutSeconds=0),
+        "workers.workers.idleTimeoutSeconds=0",
+        "needs autoscaling.enabled=true",
+    ),
+    "priority without v2": (
+        "manta-cluster",
+        group(priority=1),
+        "workers.workers.priority=1",
+        "needs autoscaling.enabled=true and autoscaling.version=v2",
+    ),
+    "priority and an older Ray": (
+        "manta-cluster",
+        merged(V2, group(priority=1), {"rayVersion": "2.55.1"}),
+        "workers.workers.priority=1",
+        'needs rayVersion 2.56.0 or later, and it is "2.55.1"',
+    ),
+    "v2 by a variable": (
+        "manta-cluster",
+        {"env": {"RAY_enable_autoscaler_v2": "1"}},
+        "env.RAY_enable_autoscaler_v2=1",
+        "use autoscaling.enabled and autoscaling.version",
+    ),
+    # Tokens
+    "token without a version": (
+        "manta-cluster",
+        {"rayVersion": ""},
+        "rayVersion=:",
+        "needs the version of Ray",
+    ),
+    "token and an older Ray": (
+        "manta-jobs",
+        {"rayVersion": "2.51.9", **job()},
+        "rayVersion=2.51.9",
+        "needs Ray 2.52.0 or later",
+    ),
+    "token of Kubernetes and an older Ray": (
+        "manta-cluster",
+        {"auth": {"kubernetes": True}, "rayVersion": "2.54.0"},
+        "rayVersion=2.54.0",
+        "auth.kubernetes needs Ray 2.55.0 or later",
+    ),
+    "token of Kubernetes without tokens": (
+        "manta-cluster",
+        {"auth": {"kubernetes": True, "enabled": False}},
+        "auth.kubernetes=true",
+        "needs auth.enabled=true",
+    ),
+    "token of Kubernetes and a Secret": (
+        "manta-cluster",
+        {"auth": {"kubernetes": True, "secretName": "x"}},
+        "auth.secretName=x",
+        "has no effect with auth.kubernetes=true",
+    ),
+    "token of Kubernetes in a RayJob": (
+        "manta-jobs",
+        {"auth": {"kubernetes": True}},
+        "auth.kubernetes=true",
+        "a RayJob takes a token of Ray's own",
+    ),
+    "token of Kubernetes in a RayService": (
+        "manta-serve",
+        {"auth": {"kubernetes": True}},
+        "auth.kubernetes=true",
+        "a RayService takes a token of Ray's own",
+    ),
+    "dashboard for everybody": (
+        "manta-cluster",
+        {"auth": {"enabled": False}, "ingress": {"enabled": True}},
+        "auth.enabled=false",
+        "whoever reaches the dashboard may run code",
+    ),
+    # Fault tolerance
+    "backend": (
+        "manta-cluster",
+        {"gcs": {"backend": "etcd"}},
+        "gcs.backend=etcd",
+        "must be none, redis or rocksdb",
+    ),
+    "redis without an address": (
+        "manta-cluster",
+        {"gcs": {"backend": "redis"}},
+        "gcs.redis.address=:",
+        "needs an address",
+    ),
+    "redis by a variable": (
+        "manta-cluster",
+        {"env": {"RAY_REDIS_ADDRESS": "redis:6379"}},
+        "env.RAY_REDIS_ADDRESS=redis:6379",
+        "use gcs.redis",
+    ),
+    "redis by a variable of the head": (
+        "manta-serve",
+        {"head": {"env": {"REDIS_PASSWORD": "s3cret"}}},
+        "env.REDIS_PASSWORD=…",
+        "use gcs.redis",
+    ),
+    "redis by a flag": (
+        "manta-cluster",
+        {"head": {"rayStartParams": {"redis-password": "s3cret"}}},
+        "head.rayStartParams.redis-password=…",
+        "use gcs.redis.username and gcs.redis.password",
+    ),
+    "fault tolerance by an annotation": (
+        "manta-cluster",
+        {"annotations": {"ray.io/ft-enabled": "true"}},
+        "annotations.ray.io/ft-enabled=true",
+        "use gcs.backend",
+    ),
+    "namespace by an annotation": (
+        "manta-cluster",
+        {"annotations": {"ray.io/external-storage-namespace": "x"}},
+        "annotations.ray.io/external-storage-namespace=x",
+        "gcs.redis.namespace",
+    ),
+    "rocksdb and redis": (
+        "manta-cluster",
+        {"gcs": {"backend": "rocksdb", "redis": {"address": "redis:6379"}}},
+        "gcs.redis.address=redis:6379",
+        "has no place with gcs.backend=rocksdb",
+    ),
+    "redis and a claim": (
+        "manta-cluster",
+        {"gcs": {"backend": "redis", "redis": {"address": "r:1"}, "rocksdb": {"size": "1Gi"}}},
+        "gcs.rocksdb.size=1Gi",
+        "has no place with gcs.backend=redis",
+    ),
+    "rocksdb with claim and size": (
+        "manta-cluster",
+        {"gcs": {"backend": "rocksdb", "rocksdb": {"claimName": "gcs", "size": "1Gi"}}},
+        "gcs.rocksdb.claimName=gcs",
+        "not both",
+    ),
+    "rocksdb with claim and class": (
+        "manta-cluster",
+        {"gcs": {"backend": "rocksdb", "rocksdb": {"claimName": "gcs", "storageClassName": "ssd"}}},
+        "gcs.rocksdb.claimName=gcs",
+        "not both",
+    ),
+    "rocksdb by a variable": (
+        "manta-cluster",
+        {"env": {"RAY_GCS_STORAGE": "rocksdb"}},
+        "env.RAY_GCS_STORAGE=rocksdb",
+        "gcs.rocksdb",
+    ),
+    # Resources and labels of a group
+    "resources twice in the head": (
+        "manta-cluster",
+        {"head": {"rayResources": {"CPU": "2"}}},
+        "head.rayResources=",
+        "rayStartParams has num-cpus already",
+    ),
+    "resources twice in a group": (
+        "manta-cluster",
+        group(rayResources={"CPU": "2"}, rayStartParams={"num-gpus": "1"}),
+        'workers.workers.rayResources={"CPU":"2"}',
+        "rayStartParams has num-gpus already",
+    ),
+    "resources twice in a job": (
+        "manta-jobs",
+        job(workers={"w": {"rayResources": {"CPU": "2"}, "rayStartParams": {"memory": "1"}}}),
+        "jobs.a.workers.w.rayResources=",
+        "rayStartParams has memory already",
+    ),
+    "labels by a flag": (
+        "manta-cluster",
+        group(rayStartParams={"labels": "a=b"}),
+        "workers.workers.rayStartParams.labels=a=b",
+        "use workers.workers.rayLabels",
+    ),
+    # What the charts add
+    "a route that nobody may take": (
+        "manta-serve",
+        {"ingress": {"enabled": True}},
+        "ingress.enabled=true",
+        "networkPolicy.clients lets nobody in",
+    ),
+    "a route without a Gateway": (
+        "manta-serve",
+        {"httpRoute": {"enabled": True}, "networkPolicy": {"enabled": False}},
+        "httpRoute.parentRefs=[]",
+        "name the Gateway",
+    ),
+    "two claims": (
+        "manta-cluster",
+        {"storage": {"claim": "data", "size": "1Gi"}},
+        "storage.claim=data",
+        "not both",
+    ),
+    "a head for a cluster that runs": (
+        "manta-jobs",
+        job(**SELECTOR, head={"resources": {"cpu": "4"}}),
+        "jobs.a.head=",
+        "has no effect with clusterSelector",
+    ),
+    "a submitter of nobody": (
+        "manta-jobs",
+        job(submissionMode="HTTPMode", submitter={"backoffLimit": 1}),
+        "jobs.a.submitter=",
+        "HTTPMode has no submitter pod",
+    ),
+    "a Gateway without steps": (
+        "manta-serve",
+        {"upgrade": {"cluster": {"gatewayClassName": "istio"}}},
+        "upgrade.cluster.gatewayClassName=istio",
+        "needs upgrade.type=NewClusterWithIncrementalUpgrade",
+    ),
+    "a Secret of no tokens": (
+        "manta-serve",
+        {"tokens": {"enabled": False, "secretName": "x"}},
+        "tokens.secretName=x",
+        "needs tokens.enabled=true",
+    ),
+    "networks of no policy": (
+        "manta-cluster",
+        {"networkPolicy": {"egress": {"cidrs": ["10.0.0.0/8"]}}},
+        'networkPolicy.egress.cidrs=["10.0.0.0/8"]',
+        "needs networkPolicy.egress.enabled=true",
+    ),
+    "clients of no policy": (
+        "manta-cluster",
+        {"networkPolicy": {"enabled": False, "clients": [{"podLabels": {"app": "shop"}}]}},
+        "networkPolicy.clients=",
+        "needs networkPolicy.enabled=true",
+    ),
+    "a value that a toleration ignores": (
+        "manta-cluster",
+        group(tolerations=[{"key": "a", "operator": "Exists", "value": "b"}]),
+        "workers.workers.tolerations=",
+        "a value needs a key, and operator Equal",
+    ),
+    "seconds that a toleration ignores": (
+        "manta-cluster",
+        {"head": {"tolerations": [{"key": "a", "tolerationSeconds": 5}]}},
+        "head.tolerations=",
+        "tolerationSeconds needs effect NoExecute",
+    ),
+    "a class of no claim": (
+        "manta-cluster",
+        {"storage": {"storageClassName": "nfs"}},
+        "storage.storageClassName=nfs",
+        "needs storage.size",
+    ),
+    "a volume of two kinds": (
+        "manta-cluster",
+        {"head": {"volumes": {"x": {"mountPath": "/x", "secret": "a", "claim": "b"}}}},
+        "volumes.x=secret, claim",
+        "one of secret, configMap, claim, emptyDir",
+    ),
+    "kueue without a queue": (
+        "manta-cluster",
+        {"scheduling": {"scheduler": "kueue"}},
+        "scheduling.queue=:",
+        "needs the name of a LocalQueue",
+    ),
+    "kueue and the autoscaler": (
+        "manta-cluster",
+        merged(V2, {"scheduling": {"scheduler": "kueue", "queue": "q"}}),
+        "autoscaling.enabled=true",
+        "kueue admits clusters of a fixed size",
+    ),
+    "kueue and a cluster that stays": (
+        "manta-jobs",
+        {"scheduling": {"scheduler": "kueue", "queue": "q"}, **job(shutdownAfterJobFinishes=False)},
+        "jobs.a.shutdownAfterJobFinishes=false",
+        "kueue takes jobs that bring a cluster and remove it",
+    ),
+    "gang without volcano": (
+        "manta-cluster",
+        {"scheduling": {"gang": True}},
+        "scheduling.gang=true",
+        "needs scheduling.scheduler=volcano",
+    ),
+    "a queue of nobody": (
+        "manta-cluster",
+        {"scheduling": {"queue": "q"}},
+        "scheduling.queue=q",
+        "needs scheduling.scheduler=kueue or volcano",
+    ),
+    "a priority of nobody": (
+        "manta-cluster",
+        {"scheduling": {"priorityClassName": "high"}},
+        "scheduling.priorityClassName=high",
+        "needs scheduling.scheduler=kueue or volcano",
+    ),
+}
