@@ -2,6 +2,7 @@
 
     temperature = fit_temperature(logits, labels)        # logits [n, classes], labels [n]
     probabilities = softmax(logits, temperature)
+    threshold = abstention_threshold(confidence, correct, precision=0.99)
 
 Guo et al. 2017, "On calibration of modern neural networks". Dividing logits by a temperature never changes
 which class is the most probable, so accuracy stays as it was.
@@ -64,3 +65,19 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer[Any]]) -> float:
             break
         inverse = following
     return 1 / inverse
+
+
+def abstention_threshold(
+    confidence: NDArray[np.float64], correct: NDArray[np.bool_], precision: float
+) -> float | None:
+    """Return the lowest confidence from which on answers [n] are right often enough, None if there is none.
+
+    Answers of the same confidence are kept or refused together.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    sure, right = confidence[order], np.cumsum(correct[order])
+    enough = right >= precision * np.arange(1, len(order) + 1)
+    # A threshold keeps all answers of its confidence: only the last of equals counts.
+    is_last = np.append(sure[1:] < sure[:-1], True)[: len(order)]
+    kept = np.flatnonzero(enough & is_last)
+    return float(sure[kept[-1]]) if len(kept) else None

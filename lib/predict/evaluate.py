@@ -71,11 +71,14 @@ def evaluate(
 
 def outcomes_of(logits: Tensor, labels: Tensor, ids: Ids) -> Outcomes:
     """Reduce logits [b, classes] and labels [b] to one row per sample."""
-    top = logits.softmax(1).topk(min(TOP, logits.shape[1]), dim=1)
+    probabilities = logits.softmax(1)
+    top = probabilities.topk(min(TOP, logits.shape[1]), dim=1)
+    of_truth = probabilities.gather(1, labels[:, None])[:, 0]
     return Outcomes(
         ids=ids,
         labels=labels.cpu().numpy(),
         top_index=top.indices.cpu().numpy(),
         top_probability=top.values.cpu().numpy(),
         loss=cross_entropy(logits, labels, reduction="none").cpu().numpy(),
+        brier=(probabilities.square().sum(1) - 2 * of_truth + 1).cpu().numpy(),
     )
