@@ -53,7 +53,7 @@ def _slice(outcomes: Outcomes, value: str, inside: NDArray[np.bool_]) -> dict[st
 
 def _groups(values: Sequence[Any]) -> list[str]:
     """Return the name of each row's slice."""
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and value == value]  # nan is unlike itself
     is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)
     if not is_number or len(set(known)) <= _MOST_VALUES:
         return [NONE if value is None else str(value) for value in values]

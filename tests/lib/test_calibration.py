@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from lib.calibration import HIGHEST, LOWEST, as_logits, fit_temperature, softmax, tempered
+from lib.calibration import (
+    HIGHEST,
+    LOWEST,
+    abstention_threshold,
+    as_logits,
+    fit_temperature,
+    softmax,
+    tempered,
+)
 
 
 def drawn(temperature: float, count: int = 20_000, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -40,3 +48,20 @@ def test_probabilities_are_tempered_as_their_logits_would_be() -> None:
     assert np.array_equal(tempered(softmax(logits), 1.0), softmax(logits))
     assert np.isfinite(as_logits(np.array([0.0, 1.0]))).all()
     assert tempered(np.array([[0.0, 1.0]]), 3.0).sum() == pytest.approx(1)
+
+
+def test_the_threshold_keeps_as_many_as_it_may() -> None:
+    confidence = np.array([0.99, 0.9, 0.8, 0.7, 0.6, 0.5])
+    correct = np.array([True, True, False, True, True, False])
+    assert abstention_threshold(confidence, correct, 1.0) == 0.9
+    # Of the first five four are right.
+    assert abstention_threshold(confidence, correct, 0.8) == 0.6
+    assert abstention_threshold(confidence, correct, 0.5) == 0.5
+    assert abstention_threshold(confidence, ~correct, 0.9) is None
+
+
+def test_equal_confidence_is_kept_or_refused_together() -> None:
+    confidence = np.array([0.9, 0.9, 0.9, 0.5])
+    correct = np.array([True, True, False, True])
+    assert abstention_threshold(confidence, correct, 0.99) is None
+    assert abstention_threshold(confidence, correct, 0.6) == 0.5
