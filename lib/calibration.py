@@ -20,6 +20,8 @@ Floats = NDArray[np.floating[Any]]
 # Temperatures outside this range mean that nothing was wrong, or that nothing was learnt.
 LOWEST, HIGHEST = 0.05, 20.0
 _STEPS = 100
+# Of the logarithm of a run's temperature, before any image was seen.
+PRIOR_DEVIATION = 0.5
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -65,6 +67,22 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer[Any]]) -> float:
             break
         inverse = following
     return 1 / inverse
+
+
+def best_temperature(temperatures: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
+    """Return the temperature of the least loss, from sums of losses [t] at rising temperatures [t].
+
+    The logarithm of the temperature is taken to be near 0, give or take a half: a few hundred images that are
+    all answered rightly would otherwise ask for certainty. With thousands of images that no longer counts.
+    """
+    logs = np.log(temperatures)
+    costs = losses + logs**2 / (2 * PRIOR_DEVIATION**2)
+    least = int(costs.argmin())
+    if least in (0, len(costs) - 1):
+        return float(temperatures[least])
+    # The lowest point of the parabola through the three around it.
+    a, b, _ = np.polyfit(logs[least - 1 : least + 2], costs[least - 1 : least + 2], 2)
+    return float(np.exp(-b / (2 * a)))
 
 
 def abstention_threshold(

@@ -69,13 +69,19 @@ def picture_explainer(bundle: Bundle, classes: Sequence[str]) -> Callable[[bytes
     explainer = Explainer(bundle)
 
     def explain(data: bytes, class_index: int) -> bytes | None:
-        pixels = prepare(data, bundle.preprocess)
-        try:
-            return overlay(pixels, explainer.heat(pixels, bundle.classes.index(classes[class_index])))
-        except UserError:
-            return None
+        own = bundle.classes.index(classes[class_index])
+        return heat_picture(explainer.load(), bundle.preprocess, data, own)
 
     return explain
+
+
+def heat_picture(model: nn.Module, spec: PreprocessSpec, data: bytes, class_index: int) -> bytes | None:
+    """Return a picture with the heat map of a class over it, as a PNG; None if the network has no map."""
+    pixels = prepare(data, spec)
+    try:
+        return overlay(pixels, grad_cam(model, pixels, spec, class_index))
+    except UserError:
+        return None
 
 
 def grad_cam(model: nn.Module, pixels: Tensor, spec: PreprocessSpec, class_index: int) -> NDArray[Any]:

@@ -36,6 +36,7 @@ def make_bundle(digits_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
             golden=like.golden(),
             config_yaml="model: {}\n",
             card="# A card\n",
+            temperature=like.manifest.temperature,
         )
         if not learnt:
             content.golden.probabilities[:] = _answer(model, like)
