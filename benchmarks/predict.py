@@ -52,7 +52,7 @@ def main() -> None:
         photos = write_corpus(folder / "photos", images=settings.images, seed=0)
         first = next(photos.rglob("*.jpg")).read_bytes()
         classes = [f"class {number}" for number in range(10)]
-        bundle = write_random_bundle(folder / "run/bundle", classes, first, settings)  # type: ignore[arg-type]
+        bundle = write_random_bundle(folder / "run/bundle", classes, first, settings)
         alone, job = [], []
         for number in range(settings.rounds):
             alone.append(engine_alone(bundle, photos, settings))
