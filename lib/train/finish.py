@@ -26,7 +26,7 @@ from lib.report.card import model_card
 from lib.report.html import write_report
 from lib.report.run import build_report
 from lib.train.loop import Trainer
-from lib.train.run_temperature import fit_run_temperature
+from lib.train.run_temperature import fit_run_temperature, outcomes_at
 from lib.train.sharding import scattered
 from lib.train.sheet import read_sheet
 from lib.train.state import load_best
@@ -43,7 +43,7 @@ def finish(trainer: Trainer) -> dict[str, Any]:
     trainer.measured.load_state_dict(scattered(weights, trainer.measured))
     splits = [name for name in plan.dataset.manifest.splits if name != "train"] or ["train"]
     temperature = fit_run_temperature(trainer) if "val" in splits else 1.0
-    pairs = {split: trainer.outcomes_at(split, [1.0, temperature]) for split in splits}
+    pairs = {split: outcomes_at(trainer, split, [1.0, temperature]) for split in splits}
     outcomes = {split: calibrated for split, (_, calibrated) in pairs.items()}
     trainer.inputs.share_bad()
     classes = plan.dataset.classes

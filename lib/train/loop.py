@@ -9,7 +9,7 @@ and the learning rate. So a run that starts again from `state/` takes the very s
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import NoReturn, TypeVar
 
@@ -122,13 +122,8 @@ class Trainer:
 
     def outcomes(self, split: str) -> Outcomes:
         """Evaluate the model on a split, every sample once; all workers get the whole table."""
-        return self.outcomes_at(split, [1.0])[0]
-
-    def outcomes_at(self, split: str, temperatures: Sequence[float]) -> list[Outcomes]:
-        """Evaluate the model on a split once, and read its answers at several temperatures."""
-        classes = len(self.plan.dataset.classes)
-        parts = self.measure(split, partial(evaluate, num_classes=classes, temperatures=temperatures))
-        return [Outcomes.concat(list(each)) for each in zip(*self.world.gather(parts), strict=True)]
+        parts = self.measure(split, partial(evaluate, num_classes=len(self.plan.dataset.classes)))
+        return Outcomes.concat([part for (part,) in self.world.gather(parts)])
 
     def measure(self, split: str, function: Callable[..., T]) -> T:
         """Call a function with the model, its loader and this worker's share of a split."""
