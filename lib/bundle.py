@@ -51,14 +51,40 @@ class Int8Facts(BaseModel):
     """Probabilities of the golden picture."""
 
 
+class GateFacts(BaseModel):
+    """The verdict of a release gate that was passed: what was asked, and what was measured."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    """Of the bundle or ensemble that was measured; this is a copy of it."""
+    dataset: dict[str, str]
+    split: str
+    num_samples: int
+    checks: list[dict[str, Any]]
+
+
+class CalibrationFacts(BaseModel):
+    """Calibration error without the temperature and with it, on the split that it was fitted to."""
+
+    model_config = ConfigDict(frozen=True)
+
+    split: str
+    num_samples: int
+    ece_before: float
+    ece: float
+
+
 class BundleManifest(BundleFacts):
     """Contents of `bundle.json`."""
 
     manta_version: str
     temperature: float = 1.0
+    calibration: CalibrationFacts | None = None
     metrics: dict[str, dict[str, float]]
     dataset: dict[str, str]
     int8: Int8Facts | None = None
+    gate: GateFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +110,7 @@ class BundleContent:
     config_yaml: str
     card: str
     temperature: float = 1.0
+    calibration: CalibrationFacts | None = None
     write_report: Callable[[Path], object] | None = field(default=None, repr=False)
     """Writes the report into the folder it is given."""
 
@@ -158,6 +185,7 @@ def write_bundle(path: Path, content: BundleContent) -> Bundle:
             classes=content.classes,
             preprocess=content.preprocess.to_dict(),
             temperature=content.temperature,
+            calibration=content.calibration,
             metrics=content.metrics,
             dataset=content.dataset,
             sha256={p.relative_to(folder).as_posix(): _sha256(p) for p in files},
@@ -188,8 +216,8 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(path, manifest)
 
 
-def extend_bundle(bundle: Bundle, path: Path, extend: Callable[[Path], Int8Facts]) -> Bundle:
-    """Copy a bundle to `path` with an int8 network, which `extend` writes into the folder that it is given.
+def extend_bundle(bundle: Bundle, path: Path, extend: Callable[[Path], dict[str, BaseModel]]) -> Bundle:
+    """Copy a bundle to `path`; `extend` writes into the copy, and returns facts for its manifest.
 
     Raises `UserError` if the folder exists.
     """
@@ -202,7 +230,7 @@ def extend_bundle(bundle: Bundle, path: Path, extend: Callable[[Path], Int8Facts
         facts = extend(folder)
         files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p != folder / MANIFEST]
         sha256 = {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
-        manifest = bundle.manifest.model_copy(update={"int8": facts, "sha256": sha256})
+        manifest = bundle.manifest.model_copy(update={**facts, "sha256": sha256})
         (folder / MANIFEST).write_text(_to_json(manifest, indent=1) + "\n", encoding="utf-8")
         folder.rename(path)
     finally:
@@ -211,8 +239,9 @@ def extend_bundle(bundle: Bundle, path: Path, extend: Callable[[Path], Int8Facts
 
 
 def _to_json(manifest: BundleManifest, indent: int | None = None) -> str:
-    # A bundle without int8 reads as it did before there was any, and keeps its version.
-    return manifest.model_dump_json(indent=indent, exclude={"int8"} if manifest.int8 is None else None)
+    # What a bundle lacks is not named: it reads as it did before there was any, and keeps its version.
+    absent = {name for name in ("calibration", "int8", "gate") if getattr(manifest, name) is None}
+    return manifest.model_dump_json(indent=indent, exclude=absent)
 
 
 def _write_golden(folder: Path, golden: Golden) -> None:

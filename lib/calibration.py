@@ -2,6 +2,7 @@
 
     temperature = fit_temperature(logits, labels)        # logits [n, classes], labels [n]
     probabilities = softmax(logits, temperature)
+    threshold = abstention_threshold(confidence, correct, precision=0.99)
 
 Guo et al. 2017, "On calibration of modern neural networks". Dividing logits by a temperature never changes
 which class is the most probable, so accuracy stays as it was.
@@ -19,6 +20,8 @@ Floats = NDArray[np.floating[Any]]
 # Temperatures outside this range mean that nothing was wrong, or that nothing was learnt.
 LOWEST, HIGHEST = 0.05, 20.0
 _STEPS = 100
+# Of the logarithm of a run's temperature, before any image was seen.
+PRIOR_DEVIATION = 0.5
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -64,3 +67,35 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer[Any]]) -> float:
             break
         inverse = following
     return 1 / inverse
+
+
+def best_temperature(temperatures: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
+    """Return the temperature of the least loss, from sums of losses [t] at rising temperatures [t].
+
+    The logarithm of the temperature is taken to be near 0, give or take a half: a few hundred images that are
+    all answered rightly would otherwise ask for certainty. With thousands of images that no longer counts.
+    """
+    logs = np.log(temperatures)
+    costs = losses + logs**2 / (2 * PRIOR_DEVIATION**2)
+    least = int(costs.argmin())
+    if least in (0, len(costs) - 1):
+        return float(temperatures[least])
+    # The lowest point of the parabola through the three around it.
+    a, b, _ = np.polyfit(logs[least - 1 : least + 2], costs[least - 1 : least + 2], 2)
+    return float(np.exp(-b / (2 * a)))
+
+
+def abstention_threshold(
+    confidence: NDArray[np.float64], correct: NDArray[np.bool_], precision: float
+) -> float | None:
+    """Return the lowest confidence from which on answers [n] are right often enough, None if there is none.
+
+    Answers of the same confidence are kept or refused together.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    sure, right = confidence[order], np.cumsum(correct[order])
+    enough = right >= precision * np.arange(1, len(order) + 1)
+    # A threshold keeps all answers of its confidence: only the last of equals counts.
+    is_last = np.append(sure[1:] < sure[:-1], True)[: len(order)]
+    kept = np.flatnonzero(enough & is_last)
+    return float(sure[kept[-1]]) if len(kept) else None

@@ -30,10 +30,12 @@ class Outcomes:
     top_index: NDArray[np.int64]  # [n, k]
     top_probability: NDArray[np.float32]  # [n, k]
     loss: NDArray[np.float32]  # [n]
+    brier: NDArray[np.float32]  # [n]: squared distance between the probabilities and the truth, 0 to 2
 
     def __post_init__(self) -> None:
         n = len(self.ids)
         assert self.ids.shape == self.labels.shape == self.loss.shape == (n,), "one row per sample"
+        assert self.brier.shape == (n,), "one row per sample"
         assert self.top_index.shape == self.top_probability.shape, "a probability for each index"
         assert self.top_index.ndim == 2, "top_index is [n, k]"
         assert len(self.top_index) == n, "one row per sample"
@@ -70,6 +72,8 @@ class Outcomes:
             top_index=top.astype(np.int64),
             top_probability=np.take_along_axis(probabilities, top, axis=1).astype(np.float32),
             loss=-np.log(np.maximum(of_truth, SMALLEST)).astype(np.float32),
+            # Sum over k of (p_k - y_k)^2, with y = 1 for the truth and 0 elsewhere.
+            brier=((probabilities**2).sum(axis=1) - 2 * of_truth + 1).astype(np.float32),
         )
 
     @classmethod
@@ -205,6 +209,11 @@ def expected_calibration_error(bins: list[ConfidenceBin]) -> float:
     """The mean gap between confidence and accuracy, weighted by the count of each bin."""
     total = sum(b["count"] for b in bins)
     return sum(b["count"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / total
+
+
+def brier_score(outcomes: Outcomes) -> float:
+    """Brier's score over all classes, from 0 (certain and right) to 2 (certain and wrong)."""
+    return float(outcomes.brier.mean(dtype=np.float64))
 
 
 def hardest(outcomes: Outcomes, limit: int) -> NDArray[np.int64]:

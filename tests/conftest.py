@@ -145,6 +145,7 @@ def reversed_bundle(digits_bundle: Path, tmp_path_factory: pytest.TempPathFactor
         golden=Golden(golden.data, golden.probabilities[::-1].copy()),
         config_yaml="model: {name: lenet5}\n",
         card="# Reversed\n",
+        temperature=bundle.manifest.temperature,
     )
     return write_bundle(tmp_path_factory.mktemp("runs") / "reversed" / "bundle", content).path
 

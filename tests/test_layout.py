@@ -11,7 +11,16 @@ ROOT = Path(__file__).parent.parent
 
 # Floors from the ground up; imports only run down. On the fourth, the order within counts too.
 FLOORS = [
-    ["lib.errors", "lib.files", "lib.runtime", "lib.console", "lib.metrics", "lib.calibration", "lib.track"],
+    [
+        "lib.errors",
+        "lib.files",
+        "lib.runtime",
+        "lib.console",
+        "lib.metrics",
+        "lib.significance",
+        "lib.calibration",
+        "lib.track",
+    ],
     ["lib.config", "lib.images", "lib.models"],
     ["lib.cluster", "lib.data", "lib.bundle"],
     ["lib.report"],
@@ -27,6 +36,7 @@ SAME_FLOOR = {
     ("lib.track", "lib.errors"),
     ("lib.track", "lib.files"),
     ("lib.calibration", "lib.metrics"),
+    ("lib.significance", "lib.metrics"),
     ("lib.console", "lib.runtime"),
     ("lib.models", "lib.config"),
     ("lib.data", "lib.cluster"),

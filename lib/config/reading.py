@@ -10,11 +10,16 @@ from lib.config.section import Count, Fraction, Section, Weight
 Sampling = Literal["uniform", "class_balanced", "weighted"]
 
 
-class ReadingSection(Section):
-    """Which images, and how they are read."""
+class RootSection(Section):
+    """Which images."""
 
     root: str = Field(examples=["runs/datasets/digits", "s3://bucket/photos"])
     """Dataset written by jobs/pack.py: a folder, or the URI of a copy (http://, https://, s3://, gs://)."""
+
+
+class LoadingSection(Section):
+    """How images are read."""
+
     threads: Annotated[int, Field(ge=0)] = 0
     """Decoding threads per worker; 0 takes one per core of the worker."""
     max_pixels: Count = 178_956_970
@@ -28,6 +33,10 @@ class ReadingSection(Section):
     """Local disk of each node for the shards of a remote dataset, in gigabytes; 0 keeps none."""
     cache_dir: str | None = None
     """Where they are kept; by default shards/ in $MANTA_CACHE, or in ~/.cache/manta."""
+
+
+class ReadingSection(LoadingSection, RootSection):
+    """Which images, and how they are read."""
 
 
 class DataSection(ReadingSection):

@@ -22,6 +22,7 @@ from lib.config.conflicts import (
     check_stages,
     check_workers,
 )
+from lib.config.judging import AbstainSection, GateSection, SliceSection
 from lib.config.network import ModelSection
 from lib.config.optimisation import OptimSection
 from lib.config.reading import DataSection, ReadingSection
@@ -62,15 +63,39 @@ class FinetuneConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """Measure a bundle or an ensemble on a split, every sample exactly once."""
+    """Measure a bundle or an ensemble on a split, every sample exactly once; compare several; hold a gate."""
 
-    bundle: str = Field(examples=["runs/digits/bundle"])
-    """Bundle folder written by jobs/finetune.py, or ensemble folder written by jobs/ensemble.py."""
+    bundle: str | list[str] = Field(examples=["runs/digits/bundle", ["runs/a/bundle", "runs/b/bundle"]])
+    """Bundle folder written by jobs/finetune.py, or ensemble folder written by jobs/ensemble.py. A list is
+    compared with its first, image by image."""
     data: ReadingSection
     split: str = "test"
     """Split to measure."""
     batch_size: Count = 64
     """Images per forward pass."""
+    gate: GateSection = GateSection()
+    slices: SliceSection = SliceSection()
+    abstain: AbstainSection = AbstainSection()
     out: str | None = None
-    """Folder for the report; must not exist. By default runs/evaluations/ and a name with the time."""
+    """Folder for the report; must not exist. By default runs/evaluations/ and a name with the time. A model
+    that passes the gate is copied into it with the verdict."""
     run: EvaluateRunSection = EvaluateRunSection()
+
+    @property
+    def bundles(self) -> list[str]:
+        """What is measured, the one that the report is about first."""
+        return self.bundle if isinstance(self.bundle, list) else [self.bundle]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.bundles:
+            raise ValueError("bundle=[] names none")
+        if len(set(self.bundles)) < len(self.bundles):
+            twice = next(each for each in self.bundles if self.bundles.count(each) > 1)
+            raise ValueError(f"bundle: {twice} is there twice")
+        if len(self.bundles) > 1 and self.gate.is_set:
+            hint = "give one; gate.max_regression_vs=BUNDLE compares it with another"
+            raise ValueError(f"gate judges one bundle, and bundle names {len(self.bundles)}; {hint}")
+        if self.slices.file is not None and not self.slices.columns:
+            raise ValueError("slices.file has no effect without slices.columns")
+        return self

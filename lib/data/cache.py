@@ -20,7 +20,7 @@ from threading import Event
 from typing import Literal
 
 from lib.config.paths import output_path
-from lib.config.reading import ReadingSection
+from lib.config.reading import LoadingSection
 from lib.console import say
 from lib.data import storage
 from lib.data.manifest import Shard
@@ -45,7 +45,7 @@ class CacheSettings:
         return Path(os.environ.get("MANTA_CACHE") or "~/.cache/manta").expanduser() / "shards"
 
 
-def cache_settings(config: ReadingSection) -> CacheSettings | None:
+def cache_settings(config: LoadingSection) -> CacheSettings | None:
     """Settle the cache of a configuration; None if it is off. Raises `UserError` for a URI."""
     if not config.cache_gb:
         return None

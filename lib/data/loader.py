@@ -10,16 +10,16 @@ round: pinned memory from torch's own cache, else the heap that `lib.runtime` ke
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Barrier
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lib.data.dataset import Samples
 from lib.data.index import Rows
 from lib.data.order import Ids
 from lib.data.quarantine import Quarantine
@@ -47,6 +47,35 @@ class Batch:
     ids: Ids
 
 
+class Pictures(Protocol):
+    """What a loader asks for: the samples of a dataset, or other pictures that are numbered."""
+
+    name: str
+    num_classes: int
+    """Labels are below it."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, ids: Ids) -> Rows:
+        """Return what is known about some of them."""
+
+    def keys(self, ids: Ids | Sequence[int]) -> list[str]:
+        """Return their names."""
+
+    def read_row(self, rows: Rows, position: int) -> bytes:
+        """Return the bytes of one; raises `DamagedSample` if it cannot be had."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Tell whether reading ahead pays."""
+
+    def read_ahead(self, rows: Rows) -> None:
+        """Take note of what will be read soon."""
+
+    def close(self) -> None:
+        """Let go of files."""
+
+
 class Loader:
     """Loads batches of one split with a pool of threads.
 
@@ -56,7 +85,7 @@ class Loader:
 
     def __init__(
         self,
-        samples: Samples,
+        samples: Pictures,
         transform: Transform,
         shape: tuple[int, int, int],
         *,

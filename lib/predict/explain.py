@@ -10,6 +10,7 @@ negative left out. No architecture is known by name: the map is the last one tha
 
 import threading
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ from torch.nn.functional import interpolate
 
 from lib.bundle import Bundle
 from lib.errors import UserError
-from lib.images.preprocess import normalise
+from lib.images.overlay import overlay
+from lib.images.preprocess import normalise, prepare
 from lib.images.spec import PreprocessSpec
 
 # Maps that are remembered, counted from the head. The patches of a transformer's last layers may have no
@@ -57,6 +59,29 @@ class Explainer:
         map of features.
         """
         return grad_cam(self.load(), pixels.to(self._device), self._bundle.preprocess, class_index)
+
+
+def picture_explainer(bundle: Bundle, classes: Sequence[str]) -> Callable[[bytes, int], bytes | None]:
+    """Return what lays a heat map over a picture, as a PNG: given its bytes and a place in `classes`.
+
+    It gives None if the network has no map of features.
+    """
+    explainer = Explainer(bundle)
+
+    def explain(data: bytes, class_index: int) -> bytes | None:
+        own = bundle.classes.index(classes[class_index])
+        return heat_picture(explainer.load(), bundle.preprocess, data, own)
+
+    return explain
+
+
+def heat_picture(model: nn.Module, spec: PreprocessSpec, data: bytes, class_index: int) -> bytes | None:
+    """Return a picture with the heat map of a class over it, as a PNG; None if the network has no map."""
+    pixels = prepare(data, spec)
+    try:
+        return overlay(pixels, grad_cam(model, pixels, spec, class_index))
+    except UserError:
+        return None
 
 
 def grad_cam(model: nn.Module, pixels: Tensor, spec: PreprocessSpec, class_index: int) -> NDArray[Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from lib import __version__
-from lib.bundle import Bundle, Golden, read_bundle
+from lib.bundle import Bundle, GateFacts, Golden, extend_bundle, read_bundle
 from lib.errors import UserError
 from lib.files import make_folder, make_partial, read_model
 from lib.images.spec import PreprocessSpec
@@ -85,6 +85,7 @@ class EnsembleManifest(BaseModel):
     measured: dict[str, Any] = {}
     """Accuracies with counts, on images that nothing was fitted to."""
     dataset: dict[str, str] = {}
+    gate: GateFacts | None = None
     sha256: dict[str, str] = {}
     """Of every file beside the members'."""
 
@@ -161,15 +162,51 @@ def write_ensemble(path: Path, content: EnsembleContent) -> Folder:
         (folder / "config.yaml").write_text(content.config_yaml, encoding="utf-8")
         (folder / "README.md").write_text(content.card, encoding="utf-8")
         content.write_report(folder / "report")
-        files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
-        own = [p for p in files if not p.is_relative_to(folder / "members")]
-        sha256 = {p.relative_to(folder).as_posix(): _sha256(p) for p in own}
-        manifest = content.manifest.model_copy(update={"members": members, "sha256": sha256})
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        _write_manifest(folder, content.manifest.model_copy(update={"members": members}))
         folder.rename(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return read_folder(path)
+
+
+def release(folder: Folder, path: Path, facts: GateFacts, section: str) -> Path:
+    """Copy a bundle or an ensemble that has passed a gate, with the verdict, and return where it is.
+
+    `section` is appended to the model card. Raises `UserError` if the folder exists.
+    """
+
+    def append(copy: Path) -> dict[str, BaseModel]:
+        with (copy / "README.md").open("a", encoding="utf-8") as card:
+            card.write(section)
+        return {"gate": facts}
+
+    if (folder.path / BUNDLE_MANIFEST).is_file():
+        return extend_bundle(folder.bundles[0], path, append).path
+    if path.exists():
+        raise UserError(f"the ensemble {path} exists", "choose another out=, or remove it first")
+    make_folder(path.parent)
+    copy = make_partial(path)
+    try:
+        shutil.copytree(folder.path, copy, dirs_exist_ok=True)
+        _write_manifest(copy, folder.manifest.model_copy(update=append(copy)))
+        copy.rename(path)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+    return path
+
+
+def _write_manifest(folder: Path, manifest: EnsembleManifest) -> None:
+    """Write `ensemble.json` with the checksums of what lies beside the members."""
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p != folder / MANIFEST]
+    own = [p for p in files if not p.is_relative_to(folder / "members")]
+    sha256 = {p.relative_to(folder).as_posix(): _sha256(p) for p in own}
+    text = _to_json(manifest.model_copy(update={"sha256": sha256}), indent=1)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def _to_json(manifest: EnsembleManifest, indent: int | None = None) -> str:
+    # As in a bundle: an ensemble that has passed no gate does not name one.
+    return manifest.model_dump_json(indent=indent, exclude={"gate"} if manifest.gate is None else None)
 
 
 def read_folder(path: Path) -> Folder:
@@ -191,7 +228,7 @@ def read_folder(path: Path) -> Folder:
         if _sha256(path / name) != expected:
             raise UserError(f"{path / name} has changed since the ensemble was written", _RESTORE)
     bundles = tuple(read_bundle(path / entry.path) for entry in manifest.members)
-    version = hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()[:12]
+    version = hashlib.sha256(_to_json(manifest).encode()).hexdigest()[:12]
     return Folder(path, manifest, bundles, version)
 
 

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lib.config.reading import ReadingSection
-from lib.data.dataset import Samples
-from lib.data.loader import Loader, Plan
+from lib.config.reading import LoadingSection
+from lib.data.loader import Loader, Pictures, Plan
 from lib.data.quarantine import Quarantine
 from lib.images.augment import train_transform
 from lib.images.spec import PreprocessSpec
@@ -34,9 +33,9 @@ class Batch:
 
 
 def open_loaders(
-    samples: Samples,
+    samples: Pictures,
     kinds: Sequence[PreprocessSpec],
-    data: ReadingSection,
+    data: LoadingSection,
     *,
     threads: int,
     quarantine: Quarantine,

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from lib.bundle import Bundle, Int8Facts, extend_bundle, read_bundle
@@ -138,12 +139,12 @@ def quantize(plan: QuantizePlan, tell: Callable[[str], object]) -> dict[str, Any
         golden=logits.softmax(1)[0].tolist(),
     )
 
-    def extend(folder: Path) -> Int8Facts:
+    def extend(folder: Path) -> dict[str, BaseModel]:
         (folder / FILE).parent.mkdir()
         save_model(model, str(folder / FILE))
         with (folder / "README.md").open("a", encoding="utf-8") as card:
             card.write(f"\n## Int8\n\nOn {len(plan.measured):,} images of {config.split}: {told}.\n")
-        return facts
+        return {"int8": facts}
 
     made = extend_bundle(bundle, plan.folder / "bundle", extend)
     result = {

@@ -34,11 +34,12 @@ def score(
     parts = [Outcomes.from_probabilities(nothing, nothing, empty)]
     used = np.zeros(len(ensemble.members) + 1, dtype=np.int64)
     for batch in batches_of(loaders, plan_batches(num_samples, batch_size, rank, world_size)):
-        answers = ensemble.answer(partial(_pixels, batch), len(batch.ids), ensemble.stages())
+        answers = ensemble.answer(partial(pixels_of, batch), len(batch.ids), ensemble.stages())
         parts.append(Outcomes.from_probabilities(batch.ids, batch.labels, answers.probabilities))
         used += np.bincount(answers.members_used, minlength=len(used))
     return Outcomes.concat(parts), used
 
 
-def _pixels(batch: Batch, spec: PreprocessSpec, rows: Rows) -> Tensor:
+def pixels_of(batch: Batch, spec: PreprocessSpec, rows: Rows) -> Tensor:
+    """Return the pixels of some images of a batch in the kind that a network takes."""
     return batch.pixels[kind_of(spec)][rows]

@@ -32,10 +32,14 @@ from lib.report.svg import number, percent, points, points_range
 
 MAX_MISTAKES = 24
 MAX_PAIRS = 10
+MAX_ROWS = 2000
 
 
 class Mistake(TypedDict):
-    """A wrong prediction; `thumbnail` is a PNG or JPEG, None where there is no picture."""
+    """A wrong prediction; `thumbnail` is a PNG or JPEG, None where there is no picture.
+
+    `heat` is the same with what spoke for the prediction, None where nothing explains it.
+    """
 
     key: str
     truth: str
@@ -43,6 +47,7 @@ class Mistake(TypedDict):
     probability: float
     loss: float
     thumbnail: bytes | None
+    heat: bytes | None
 
 
 @dataclass
@@ -63,6 +68,13 @@ class Report:
     next_steps: Sequence[str] = ()
     ensemble: Mapping[str, Any] | None = None
     """What was measured of an ensemble, as `ensemble.json` has it."""
+    gate: Mapping[str, Any] | None = None
+    compared: Sequence[Mapping[str, Any]] = ()
+    slices: Sequence[Mapping[str, Any]] = ()
+    abstain: Mapping[str, Any] | None = None
+    """These as `result.json` of an evaluation has them."""
+    calibration: Mapping[str, Any] | None = None
+    """The temperature and what it did to each split, as `result.json` of a run has it."""
 
 
 def write_report(folder: Path, report: Report) -> Path:
@@ -131,6 +143,7 @@ def hardest_mistakes(
             probability=float(outcomes.confidence[i]),
             loss=float(outcomes.loss[i]),
             thumbnail=None,
+            heat=None,
         )
         for i in metrics.hardest(outcomes, limit)
     ]
@@ -186,10 +199,10 @@ def _evaluation(report: Report, outcomes: Outcomes) -> dict[str, Any]:
     bins = metrics.reliability(outcomes)
     ece = metrics.expected_calibration_error(bins)
     pairs = metrics.most_confused(matrix, MAX_PAIRS)
+    rows = sorted(metrics.per_class(outcomes, classes), key=lambda row: (row["support"] == 0, row["f1"]))
     shown: dict[str, Any] = {
-        "rows": sorted(
-            metrics.per_class(outcomes, classes), key=lambda row: (row["support"] == 0, row["f1"])
-        ),
+        "rows": rows[:MAX_ROWS],
+        "brier": metrics.brier_score(outcomes),
         "matrix": Markup(confusion_matrix(matrix, classes)),
         "matrix_classes": len(shown_classes(matrix)),
         "matrix_is_part": len(classes) > MAX_CLASSES,

@@ -5,8 +5,10 @@ write_report(folder, report)
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from PIL import Image
 
 from lib.data.dataset import Samples
 from lib.images.decode import decode
@@ -15,6 +17,10 @@ from lib.report.html import MAX_MISTAKES, Report, hardest_mistakes
 from lib.report.sheet import Sheet
 
 _THUMBNAIL = 96
+# Of the hardest mistakes, how many are explained: each costs a pass through the network and back.
+_EXPLAINED = 12
+# Lays a heat map over the picture whose bytes are given, for a class; None if the network has none.
+Explain = Callable[[bytes, int], bytes | None]
 
 
 def build_report(
@@ -30,12 +36,22 @@ def build_report(
     augmentations: Sheet | None = None,
     next_steps: Sequence[str] = (),
     ensemble: Mapping[str, Any] | None = None,
+    explain: Explain | None = None,
+    gate: Mapping[str, Any] | None = None,
+    compared: Sequence[Mapping[str, Any]] = (),
+    slices: Sequence[Mapping[str, Any]] = (),
+    abstain: Mapping[str, Any] | None = None,
+    calibration: Mapping[str, Any] | None = None,
 ) -> Report:
     """Put a report together; `outcomes` are those of the split `samples`."""
     keys = samples.keys(outcomes.ids)
     mistakes = hardest_mistakes(outcomes, keys, classes)
-    for mistake, row in zip(mistakes, hardest(outcomes, MAX_MISTAKES), strict=True):
-        mistake["thumbnail"] = _thumbnail(samples.read(int(outcomes.ids[row])))
+    for number, (mistake, row) in enumerate(zip(mistakes, hardest(outcomes, MAX_MISTAKES), strict=True)):
+        data = samples.read(int(outcomes.ids[row]))
+        mistake["thumbnail"] = _thumbnail(decode(data, channels=3))
+        if explain is not None and number < _EXPLAINED:
+            heat = explain(data, int(outcomes.predicted[row]))
+            mistake["heat"] = None if heat is None else _thumbnail(Image.open(io.BytesIO(heat)))
     return Report(
         title=title,
         summary=summary,
@@ -50,11 +66,15 @@ def build_report(
         mistakes=mistakes,
         next_steps=next_steps,
         ensemble=ensemble,
+        gate=gate,
+        compared=compared,
+        slices=slices,
+        abstain=abstain,
+        calibration=calibration,
     )
 
 
-def _thumbnail(data: bytes) -> bytes:
-    image = decode(data, channels=3)
+def _thumbnail(image: Image.Image) -> bytes:
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     stream = io.BytesIO()
     image.save(stream, "PNG")

@@ -6,12 +6,13 @@ result = finish(trainer)            # on every worker; worker 0 writes
 import json
 import platform
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from lib.bundle import BundleContent, Golden, write_bundle
+from lib.bundle import BundleContent, CalibrationFacts, Golden, write_bundle
 from lib.config.yaml_write import to_yaml
 from lib.errors import UserError
 from lib.files import write_text
@@ -19,11 +20,13 @@ from lib.images.preprocess import prepare
 from lib.images.spec import PreprocessSpec
 from lib.metrics import Outcomes, per_class, summarise
 from lib.models.build import build_model
+from lib.predict.explain import heat_picture
 from lib.predict.predictor import probabilities_of
 from lib.report.card import model_card
 from lib.report.html import write_report
 from lib.report.run import build_report
 from lib.train.loop import Trainer
+from lib.train.run_temperature import fit_run_temperature, outcomes_at
 from lib.train.sharding import scattered
 from lib.train.sheet import read_sheet
 from lib.train.state import load_best
@@ -39,7 +42,9 @@ def finish(trainer: Trainer) -> dict[str, Any]:
     weights = load_best(plan.state_folder, best)
     trainer.measured.load_state_dict(scattered(weights, trainer.measured))
     splits = [name for name in plan.dataset.manifest.splits if name != "train"] or ["train"]
-    outcomes = {split: trainer.outcomes(split) for split in splits}
+    temperature = fit_run_temperature(trainer) if "val" in splits else 1.0
+    pairs = {split: outcomes_at(trainer, split, [1.0, temperature]) for split in splits}
+    outcomes = {split: calibrated for split, (_, calibrated) in pairs.items()}
     trainer.inputs.share_bad()
     classes = plan.dataset.classes
     metrics = {split: summarise(found, len(classes)) for split, found in outcomes.items()}
@@ -49,6 +54,11 @@ def finish(trainer: Trainer) -> dict[str, Any]:
         "best_epoch": best,
         "epochs": trainer.state.epoch,
         "bad_samples": len(trainer.inputs.quarantine),
+        "calibration": {
+            "temperature": temperature,
+            "split": "val" if "val" in splits else None,
+            "before": {split: summarise(raw, len(classes)) for split, (raw, _) in pairs.items()},
+        },
     }
     if trainer.world.rank == 0:
         _write(trainer, weights, outcomes, metrics, result)
@@ -78,6 +88,7 @@ def _write(
     plan, config = trainer.plan, trainer.config
     shown = list(outcomes)[-1]
     classes = plan.dataset.classes
+    temperature = result["calibration"]["temperature"]
     samples = plan.dataset.samples(shown)
     # The golden answer is that of the plain fp32 network on a CPU: what every replica must reproduce.
     model = build_model(config.model.name, **plan.arch_kwargs)
@@ -101,6 +112,8 @@ def _write(
         history=trainer.state.history,
         rates=trainer.state.rates,
         augmentations=read_sheet(plan),
+        explain=partial(heat_picture, model, plan.preprocess),
+        calibration=result["calibration"] if result["calibration"]["split"] else None,
         next_steps=[f"python -m serving bundle={plan.folder / 'bundle'}"],
     )
     card = model_card(
@@ -114,6 +127,7 @@ def _write(
             "weights at the start": config.model.weights,
             "epochs": f"{trainer.state.best_epoch} of {trainer.state.epoch} (best by validation)",
             "seed": config.run.seed,
+            "temperature": f"{temperature:g} (divides the logits, so that confidence fits accuracy)",
             **({"averaged": f"with decay {config.train.ema_decay:g}"} if config.train.ema_decay else {}),
             **({"learnt from": ", ".join(config.train.teachers)} if config.train.teachers else {}),
         },
@@ -127,7 +141,9 @@ def _write(
         preprocess=plan.preprocess,
         metrics=metrics,
         dataset={"digest": plan.dataset.manifest.digest, "source": plan.dataset.manifest.source},
-        golden=_golden(model, plan.preprocess, samples.read(int(outcomes[shown].ids[0]))),
+        golden=_golden(model, plan.preprocess, samples.read(int(outcomes[shown].ids[0])), temperature),
+        temperature=temperature,
+        calibration=_calibration_facts(result),
         config_yaml=to_yaml(config),
         card=card,
         write_report=lambda folder: write_report(folder, report),
@@ -142,5 +158,16 @@ def _write(
     samples.close()
 
 
-def _golden(model: nn.Module, spec: PreprocessSpec, data: bytes) -> Golden:
-    return Golden(data, probabilities_of(model, prepare(data, spec)[None], spec, 1.0)[0])
+def _golden(model: nn.Module, spec: PreprocessSpec, data: bytes, temperature: float) -> Golden:
+    return Golden(data, probabilities_of(model, prepare(data, spec)[None], spec, temperature)[0])
+
+
+def _calibration_facts(result: dict[str, Any]) -> CalibrationFacts | None:
+    calibration = result["calibration"]
+    split = calibration["split"]
+    if split is None:
+        return None
+    before, after = calibration["before"][split], result["metrics"][split]
+    return CalibrationFacts(
+        split=split, num_samples=after["num_samples"], ece_before=before["ece"], ece=after["ece"]
+    )

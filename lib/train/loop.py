@@ -10,7 +10,8 @@ and the learning rate. So a run that starts again from `state/` takes the very s
 import json
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from functools import partial
+from typing import NoReturn, TypeVar
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ from lib.metrics import Outcomes, summarise
 from lib.models.build import build_pretrained
 from lib.models.ema import Ema
 from lib.models.freeze import apply_freeze, set_train_mode
-from lib.predict.evaluate import evaluate
+from lib.predict.evaluate import Share, evaluate
 from lib.train.compiled import compiled
 from lib.train.failures import check_loss
 from lib.train.inputs import Inputs
@@ -47,6 +48,7 @@ from lib.train.world import World
 from lib.train.writer import StateWriter
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 # The same at any number of workers, so that the result is too.
 EVALUATION_BATCH = 64
@@ -124,24 +126,20 @@ class Trainer:
 
     def outcomes(self, split: str) -> Outcomes:
         """Evaluate the model on a split, every sample once; all workers get the whole table."""
+        parts = self.measure(split, partial(evaluate, num_classes=len(self.plan.dataset.classes)))
+        return Outcomes.concat([part for (part,) in self.world.gather(parts)])
+
+    def measure(self, split: str, function: Callable[..., T]) -> T:
+        """Call a function with the model, its loader and this worker's share of a split."""
         self.world.agree_on_buffers(self.measured)
         self.measured.eval()
         batch_size = min(self.config.train.batch_size, EVALUATION_BATCH)
         with self.inputs.measuring(split) as (loader, num_samples, spec):
-            part = evaluate(
-                self.inputs.learning_part(self.measured),
-                loader,
-                spec,
-                num_classes=len(self.plan.dataset.classes),
-                num_samples=num_samples,
-                batch_size=batch_size,
-                rank=self.world.rank,
-                world_size=self.world.size,
-                device=self.world.device,
-            )
+            share = Share(num_samples, batch_size, self.world.rank, self.world.size, self.world.device)
+            found = function(self.inputs.learning_part(self.measured), loader, spec, share)
         if self._is_sharded:
             level(self.measured, self.plan.preprocess, num_samples, batch_size, self.world)
-        return Outcomes.concat(self.world.gather(part))
+        return found
 
     def _epoch(self, progress: Progress) -> dict[str, float]:
         """Take the remaining steps of the epoch; return loss and accuracy over all of its samples."""

@@ -5,19 +5,22 @@ from pathlib import Path
 import pytest
 
 from lib.config.load import load
-from lib.config.schema import FinetuneConfig
+from lib.config.schema import EvaluateConfig, FinetuneConfig
 from lib.data.pack import pack_from
 from lib.train.launch import launch
 from lib.train.plan import plan_run
 
+# Those that are not for jobs/finetune.py, with what they leave to be said.
+JOBS = {"gate": ("evaluate", EvaluateConfig, ["bundle=b", "data.root=d"])}
 PRESETS = sorted((Path(__file__).parents[2] / "jobs/presets").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_a_preset_is_valid_and_names_its_command_and_result(path: Path) -> None:
-    load(FinetuneConfig, [str(path)])
+    job, model, more = JOBS.get(path.stem, ("finetune", FinetuneConfig, []))
+    load(model, [str(path), *more])
     comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert any(f"python jobs/finetune.py jobs/presets/{path.name}" in line for line in comment)
+    assert any(f"python jobs/{job}.py jobs/presets/{path.name}" in line for line in comment)
     assert any(line.startswith("# expected:") for line in comment)
 
 

@@ -4,6 +4,7 @@ from sklearn import metrics as sklearn_metrics
 
 from lib.metrics import (
     Outcomes,
+    brier_score,
     confusion,
     expected_calibration_error,
     hardest,
@@ -64,6 +65,14 @@ def test_summary_agrees_with_scikit_learn():
     assert summary["loss"] == pytest.approx(sklearn_metrics.log_loss(labels, probabilities), rel=1e-6)
 
 
+def test_the_brier_score_agrees_with_scikit_learn():
+    probabilities, labels = random_case()
+    outcomes = outcomes_of(probabilities, labels)
+    expected = sklearn_metrics.brier_score_loss(labels, probabilities, labels=range(12), scale_by_half=False)
+    assert brier_score(outcomes) == pytest.approx(expected, rel=1e-6)
+    assert len(outcomes.brier) == len(labels)
+
+
 def test_confusion_and_per_class_agree_with_scikit_learn():
     probabilities, labels = random_case()
     outcomes = outcomes_of(probabilities, labels)
@@ -116,14 +125,14 @@ def test_outcomes_survive_a_file_without_pickle(four, tmp_path):
     four.save(path)
     assert [p.name for p in tmp_path.iterdir()] == ["outcomes"]
     back = Outcomes.load(path)
-    for name in ("ids", "labels", "top_index", "top_probability", "loss"):
+    for name in ("ids", "labels", "top_index", "top_probability", "loss", "brier"):
         assert np.array_equal(getattr(back, name), getattr(four, name))
         assert getattr(back, name).dtype == getattr(four, name).dtype
 
 
 def test_shapes_that_do_not_belong_together_are_refused(four):
     with pytest.raises(AssertionError, match="one row per sample"):
-        Outcomes(four.ids, four.labels[:3], four.top_index, four.top_probability, four.loss)
+        Outcomes(four.ids, four.labels[:3], four.top_index, four.top_probability, four.loss, four.brier)
 
 
 def test_reliability_bins_are_closed_above_and_cover_every_sample():
@@ -137,9 +146,8 @@ def test_reliability_bins_are_closed_above_and_cover_every_sample():
 
 def test_a_probability_rounded_past_one_stays_in_the_last_bin(four):
     above = np.nextafter(np.float32(1), np.float32(2))
-    outcomes = Outcomes(
-        four.ids, four.labels, four.top_index, np.full_like(four.top_probability, above), four.loss
-    )
+    rounded = np.full_like(four.top_probability, above)
+    outcomes = Outcomes(four.ids, four.labels, four.top_index, rounded, four.loss, four.brier)
     assert reliability(outcomes)[-1]["count"] == 4
 
 

@@ -4,9 +4,11 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from lib.config import schema
+from lib.config.exporting import ExportConfig
 from lib.config.fields import keys
 from lib.config.names import FREEZE_STRATEGIES
 from lib.config.packing import PackConfig
+from lib.config.predicting import PredictConfig
 from lib.config.quantizing import QuantizeConfig
 from lib.config.schema import EvaluateConfig, FinetuneConfig
 from lib.config.serving import ServeConfig
@@ -17,7 +19,10 @@ CONTRACT = {
     FinetuneConfig: "data.root model.name model.weights model.image_size train.epochs train.batch_size "
     "train.freeze train.precision optim.name optim.lr optim.schedule optim.layer_decay augment.policy "
     "augment.mix run.name run.storage run.num_workers run.use_gpu run.resume run.seed",
-    EvaluateConfig: "bundle data.root split out",
+    EvaluateConfig: "bundle data.root split out gate.min_accuracy gate.max_latency_ms gate.max_size_mb "
+    "gate.max_ece gate.min_class_recall gate.max_regression_vs",
+    PredictConfig: "bundle input out",
+    ExportConfig: "bundle formats out",
     QuantizeConfig: "bundle data.root split calibration_images max_accuracy_drop out",
     ServeConfig: "bundle http.host http.port",
 }

@@ -19,7 +19,8 @@ from lib.data.reader import DamagedSample
 from lib.errors import RunError, UserError
 from lib.images.preprocess import prepare
 from lib.images.spec import PreprocessSpec
-from lib.train.evaluation import evaluate_bundle, plan_evaluation
+from lib.train.evaluation import evaluate_bundle
+from lib.train.evaluation_plan import plan_evaluation
 from lib.train.launch import train
 from lib.train.plan import plan_run
 from lib.train.world import World

@@ -9,7 +9,7 @@ from lib.data.dataset import open_dataset
 from lib.data.loader import Loader
 from lib.images.preprocess import prepare
 from lib.metrics import Outcomes, summarise
-from lib.predict.evaluate import evaluate, plan_batches
+from lib.predict.evaluate import Share, evaluate, plan_batches
 from lib.predict.predictor import Predictor
 
 
@@ -19,16 +19,10 @@ def outcomes(bundle_path: Path, root: Path, *, batch_size: int, rank: int, world
     samples = open_dataset(str(root)).samples("test")
     shape = (spec.channels, spec.image_size, spec.image_size)
     loader = Loader(samples, lambda data, _: prepare(data, spec), shape, threads=2)
-    return evaluate(
-        bundle.build_model(),
-        loader,
-        spec,
-        num_classes=10,
-        num_samples=len(samples),
-        batch_size=batch_size,
-        rank=rank,
-        world_size=world_size,
-    )
+    share = Share(len(samples), batch_size, rank, world_size)
+    temperatures = [bundle.manifest.temperature, 2.0]
+    mine, _ = evaluate(bundle.build_model(), loader, spec, share, num_classes=10, temperatures=temperatures)
+    return mine
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 50])

@@ -98,6 +98,7 @@ def with_classes(bundle: Path, folder: Path, classes: list[str]) -> Path:
         golden=Golden(b"", np.zeros(10, np.float32)),
         config_yaml="",
         card="",
+        temperature=old.manifest.temperature,
     )
     return write_bundle(folder, content).path
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lib.calibration import tempered
 from lib.config.packing import PackConfig
 from lib.config.schema import FinetuneConfig
 from lib.data.dataset import Samples, open_dataset
@@ -175,7 +176,7 @@ def test_the_best_epoch_is_what_the_bundle_holds(finetune_config: Make) -> None:
     best = max(history, key=lambda epoch: (epoch["val"]["accuracy"], -epoch["val"]["loss"]))
     assert result["best_epoch"] == best["epoch"]
     assert result["metrics"]["val"]["accuracy"] == best["val"]["accuracy"]
-    assert result["metrics"]["val"]["loss"] == pytest.approx(best["val"]["loss"], abs=1e-9)
+    assert result["calibration"]["before"]["val"]["loss"] == pytest.approx(best["val"]["loss"], abs=1e-9)
     saved = load_file(plan.folder / "bundle/model.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in saved.values())
     assert json.loads((plan.folder / "result.json").read_text()) == result
@@ -190,7 +191,9 @@ def test_the_average_of_the_weights_is_measured_and_exported(finetune_config: Ma
     for name, value in state.ema["model"].items():
         assert torch.equal(saved[name], value), name
         assert not torch.equal(saved[name], state.model[name]), name
-    assert result["metrics"]["val"]["loss"] == pytest.approx(metrics(plan)[0]["val"]["loss"], abs=1e-9)
+    assert result["calibration"]["before"]["val"]["loss"] == pytest.approx(
+        metrics(plan)[0]["val"]["loss"], abs=1e-9
+    )
     Predictor(plan.folder / "bundle").golden_check()
 
 
@@ -213,7 +216,9 @@ def test_a_student_learns_from_its_teacher(finetune_config: Make, digits_bundle:
         samples = plan.dataset.samples("val")
         images = [samples.read(sample) for sample in range(len(samples))]
         teacher, student = (
-            Predictor(bundle).predict(images) for bundle in (digits_bundle, plan.folder / "bundle")
+            # As sure as they were trained to be, before the temperature.
+            tempered(predictor.predict(images), 1 / predictor.bundle.manifest.temperature)
+            for predictor in (Predictor(digits_bundle), Predictor(plan.folder / "bundle"))
         )
         return float((teacher * np.log(student)).sum(1).mean())
 

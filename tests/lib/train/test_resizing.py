@@ -90,7 +90,7 @@ def test_the_bundle_and_the_report_are_of_the_full_size(small: Make) -> None:
     said: list[str] = []
     result = train(plan, World(threads=2), said.append)
     best = next(epoch for epoch in metrics(plan) if epoch["epoch"] == result["best_epoch"])
-    assert result["metrics"]["val"]["loss"] == pytest.approx(best["val"]["loss"], abs=1e-9)
+    assert result["calibration"]["before"]["val"]["loss"] == pytest.approx(best["val"]["loss"], abs=1e-9)
     from lib.bundle import read_bundle
 
     assert read_bundle(Path(result["bundle"])).preprocess.image_size == 32

@@ -23,7 +23,8 @@ Make = Callable[..., FinetuneConfig]
 
 def outcomes(rank: int) -> Outcomes:
     ids = np.array([rank, rank + 10])
-    return Outcomes(ids, ids % 2, ids[:, None] % 2, np.ones((2, 1), np.float32), np.zeros(2, np.float32))
+    nothing = np.zeros(2, np.float32)
+    return Outcomes(ids, ids % 2, ids[:, None] % 2, np.ones((2, 1), np.float32), nothing, nothing)
 
 
 def collectives(rank: int, size: int, file: str) -> None:
