@@ -16,7 +16,7 @@ import lib
 from serving import docs, openapi, page, problems, protocol_routes
 from serving.access import Access, Door
 from serving.body import read_images
-from serving.gateway import Gateway
+from serving.gateway import Gateway, Question
 from serving.openapi import IMAGE_BODY, REFUSALS
 from serving.problems import RequestError
 from serving.schemas import ANSWERS, Answer, ModelCard
@@ -73,9 +73,10 @@ def _add_predict(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
         since, gate = perf_counter(), gateway()
         async with gate.admission():
             images = await read_images(request, gate.config.limits)
-            answers = await gate.predict(images.data, top_k, since, views)
-            if explain:
-                await gate.explain(images.data, answers, explain_class)
+            question = Question(
+                top_k, views, explain, explain_class, request_id=request.state.request_id, since=since
+            )
+            answers = await gate.predict(images.data, question)
         one, many = answers[0].model_dump_json, ANSWERS.dump_json
         body = many(answers, exclude_none=True) if images.many else one(exclude_none=True)
         return Response(body, media_type="application/json")
