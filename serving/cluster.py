@@ -131,7 +131,7 @@ async def _ask_refused() -> list[tuple[str, str]]:
 
 @contextlib.contextmanager
 def _running_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """Run an event loop beside this thread: Serve's handles belong to the loop that they are first used in."""
+    """Run an event loop beside this thread, for Serve's handles belong to the loop that first used them."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
