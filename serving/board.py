@@ -13,10 +13,7 @@ import ray
 from ray.exceptions import RayError
 
 from lib.config.rollout import Rollout
-from serving.rule import Counts
-
-# What a replica says of itself, and what it hears of all.
-Evidence = tuple[dict[str, Counts], dict[str, str]]
+from serving.rule import Counts, Evidence
 
 
 class Sum:

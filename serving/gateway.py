@@ -11,10 +11,10 @@ ends within `serve.request_timeout_s`, one way or another.
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -34,42 +34,17 @@ from serving.lineup import Lineup, build_lineup
 from serving.member import Result, usable_cores
 from serving.metrics import Recorder
 from serving.problems import RequestError
-from serving.rule import Counts, verdict
+from serving.question import Question, check_question
 from serving.schemas import Answer, ModelCard, ModelName
 from serving.trial import How, Role, Trial, takes
 from serving.version import HERE, Placing, Row, Version, usable
+from serving.watch import Share, alone, watch
 
 # More decoders than this only compete with the model for cores.
 _MAX_DECODERS = 4
-# How often the counts of the replicas are put together.
-WATCH_S = 1.0
 log = logging.getLogger("ray.serve")
 
 T = TypeVar("T")
-# What candidates did by version, and why some were taken out.
-Evidence = tuple[dict[str, Counts], dict[str, str]]
-# Takes a rollout and this replica's evidence on it; returns that of all replicas.
-Share = Callable[[Rollout, dict[str, Counts], dict[str, str]], Awaitable[Evidence]]
-
-
-async def alone(_: Rollout, counts: dict[str, Counts], taken_out: dict[str, str]) -> Evidence:
-    """Share with nobody."""
-    return counts, dict(taken_out)
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a request asks about its images."""
-
-    top_k: int | None = None
-    views: str | None = None
-    """Others than the model's own, among those that it allows."""
-    explain: bool = False
-    explain_class: str | None = None
-    request_id: str = ""
-    """Decides which version answers."""
-    since: float | None = None
-    """The `perf_counter` at which the request came in, for its total time."""
 
 
 class Gateway:
@@ -179,7 +154,7 @@ class Gateway:
             self._trial.close()
             self._use(lineup)
             for version in set(before.versions()) - set(lineup.versions()):
-                self._start(version.retire())
+                self._retire(version)
         self.watch()
 
     def refuse(self, what: str, error: MantaError) -> None:
@@ -191,29 +166,15 @@ class Gateway:
     def watch(self) -> None:
         """Hold the candidates against the rule from now on, if there are both."""
         if self.lineup.candidates and self.lineup.rollout.rollback is not None:
-            self._start(self._watch(self._trial))
+            self._start(watch(self._trial, self._share, lambda trial: trial is self._trial, self._retire))
+
+    def _retire(self, version: Version) -> None:
+        self._start(version.retire())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    async def _watch(self, trial: Trial) -> None:
-        rollout, taken_out = trial.lineup.rollout, dict[str, str]()
-        assert rollout.rollback is not None
-        while trial is self._trial:
-            # Goes on when all are out: replicas that start later ask the others.
-            totals, reasons = await self._share(rollout, trial.counts, taken_out)
-            for candidate in trial.lineup.candidates:
-                why = verdict(totals.get(candidate.id, Counts()), rollout.rollback)
-                reasons |= {candidate.id: why} if why else {}
-            fresh = {version: why for version, why in reasons.items() if version not in taken_out}
-            if fresh and trial is self._trial:
-                taken_out |= fresh
-                for version in trial.take_out(fresh):
-                    self._start(version.retire())
-                continue  # tell the others at once
-            await asyncio.sleep(WATCH_S)
 
     @asynccontextmanager
     async def admission(self) -> AsyncIterator[None]:
@@ -237,13 +198,13 @@ class Gateway:
         finally:
             self._admitted -= 1
 
-    async def predict(self, images: Sequence[bytes], question: Question = Question()) -> list[Answer]:
+    async def predict(self, images: Sequence[bytes], question: Question) -> list[Answer]:
         """Classify encoded images; one that cannot be used refuses the request as a whole.
 
         Raises `RequestError` (400, 413, 415, 422).
         """
         start = perf_counter() if question.since is None else question.since
-        self._check(question)
+        check_question(question, self.stable)
         how = How(question.views)
         with self._chosen(question.request_id, how) as version:
             pictures, decode_s = await self._decode_all(version, images)
@@ -331,19 +292,6 @@ class Gateway:
         start = perf_counter()
         picture = await self.aside(version.ensemble.prepare, data, self.config.limits.max_pixels)
         return picture, perf_counter() - start
-
-    def _check(self, question: Question) -> None:
-        """Raise `RequestError` (422) for what the stable version, or the picture of a class, has not."""
-        folder, top_k, views = self.bundle, question.top_k, question.views
-        count = len(folder.classes)
-        if top_k is not None and not 1 <= top_k <= count:
-            raise RequestError(422, f"top_k={top_k} is out of range", f"this model has {count} classes")
-        if not self.stable.allows(views):
-            hint = f"this model has views={' or views='.join(folder.manifest.allowed_views)}"
-            raise RequestError(422, f"views={views} is not among the views of this model", hint)
-        if question.explain_class is not None and question.explain_class not in folder.classes:
-            problem = f"there is no class {question.explain_class}"
-            raise RequestError(422, problem, "GET /model lists the classes")
 
     def card(self) -> ModelCard:
         """Describe what is being served."""

@@ -16,9 +16,10 @@ import lib
 from serving import docs, openapi, page, problems, protocol_routes
 from serving.access import Access, Door
 from serving.body import read_images
-from serving.gateway import Gateway, Question
+from serving.gateway import Gateway
 from serving.openapi import IMAGE_BODY, REFUSALS
 from serving.problems import RequestError
+from serving.question import Question
 from serving.schemas import ANSWERS, Answer, ModelCard
 
 # The answer to a picture is far below: compressing it would take longer than sending it.

@@ -29,6 +29,10 @@ class Counts:
         )
 
 
+# What candidates did by version, and why some were taken out.
+Evidence = tuple[dict[str, Counts], dict[str, str]]
+
+
 def verdict(counts: Counts, rule: Rollback) -> str | None:
     """Return why a candidate has to go, or None while it may stay."""
     most = rule.max_error_fraction

@@ -151,15 +151,21 @@ def _altered(bundle: Path, path: Path, change: Callable[[list[torch.Tensor]], No
     return write_bundle(path / "bundle", content).path
 
 
+def _surer(head: list[torch.Tensor]) -> None:
+    for tensor in head:
+        tensor.mul_(1.1)
+
+
 @pytest.fixture(scope="session")
 def second_bundle(digits_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`digits_bundle`, a little surer of itself: another version with the same labels."""
+    return _altered(digits_bundle, tmp_path_factory.mktemp("runs") / "second", _surer)
 
-    def surer(head: list[torch.Tensor]) -> None:
-        for tensor in head:
-            tensor.mul_(1.1)
 
-    return _altered(digits_bundle, tmp_path_factory.mktemp("runs") / "second", surer)
+@pytest.fixture(scope="session")
+def surer_bundle(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bundle_path`, a little surer of itself."""
+    return _altered(bundle_path, tmp_path_factory.mktemp("runs") / "surer", _surer)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ import pytest
 from lib.bundle import read_bundle
 from lib.config.rollout import Rollout
 from lib.errors import RunError
-from serving import gateway as gateway_module
 from serving.gateway import Gateway
 from serving.lineup import share_of
 from serving.rule import Counts
@@ -217,7 +216,7 @@ def test_a_bad_candidate_is_taken_out_and_stays_out(
     digits_bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gateway_module, "WATCH_S", 0.01)
+    monkeypatch.setattr("serving.watch.WATCH_S", 0.01)
     rule = {"min_requests": 10, "max_disagreement": 0.3}
 
     async def run() -> list[str]:
@@ -244,7 +243,7 @@ def test_a_bad_candidate_is_taken_out_and_stays_out(
 def test_what_other_replicas_found_counts(
     start: Start, digits_bundle: Path, second_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway_module, "WATCH_S", 0.01)
+    monkeypatch.setattr("serving.watch.WATCH_S", 0.01)
     serving = start(bundle=str(digits_bundle))
 
     async def share(_: Rollout, counts: Any, taken_out: Any) -> Any:
