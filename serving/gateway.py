@@ -67,7 +67,8 @@ class Gateway:
         self._share = share
         self._name = url_name(name_of(input_path(config.bundle)))
         self._metrics = Recorder()
-        self._use(self._build(rollout or Rollout(), None))
+        self._asked = rollout or Rollout()
+        self._use(self._build(self._asked, None))
         self._changing = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
         self._decoders = ThreadPoolExecutor(min(serve.threads or usable_cores(), _MAX_DECODERS), "decode")
@@ -143,9 +144,9 @@ class Gateway:
         A stable version that cannot be served changes nothing; it is named in `lineup.refused`.
         """
         async with self._changing:
-            before = self.lineup
-            if rollout == before.rollout and not before.refused:
-                return
+            if rollout == self._asked:
+                return  # Serve also says it when the rank of a replica changes
+            before, self._asked = self.lineup, rollout
             try:
                 lineup = await asyncio.to_thread(self._build, rollout, before)
             except MantaError as error:

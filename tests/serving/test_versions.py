@@ -1,7 +1,7 @@
 """Several versions in one replica: who answers, who is compared, who is taken out."""
 
 import asyncio
-import json
+import base64
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -102,15 +102,11 @@ def test_a_version_may_be_asked_for_by_name(
     async def run() -> tuple[Any, ...]:
         await serving.change(rollout_of((second_bundle, 0, 0.1)))
         async with connect(serving) as client:
-            size = {"binary_data_size": len(picture)}
-            image = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": size}
-            head = json.dumps({"inputs": [image]}).encode()
+            data = [base64.b64encode(picture).decode()]
+            body = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": data}]}
             model = f"/v2/models/{serving.name.name}"
-            headers = {"Inference-Header-Content-Length": str(len(head))}
-            pinned = await client.post(
-                f"{model}/versions/{version(second_bundle)}/infer", content=head + picture, headers=headers
-            )
-            plain = await client.post(f"{model}/infer", content=head + picture, headers=headers)
+            pinned = await client.post(f"{model}/versions/{version(second_bundle)}/infer", json=body)
+            plain = await client.post(f"{model}/infer", json=body)
             metadata = await client.get(model)
             unknown = await client.get(f"{model}/versions/nothing")
             return pinned.json(), plain.json(), metadata.json(), unknown.status_code
