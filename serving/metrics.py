@@ -33,7 +33,7 @@ METRICS: dict[str, Metric] = {
         "requests",
         ("version", "role", "outcome"),
         "Requests that a version was given. role: stable, canary (it answers), shadow (it is compared); "
-        "outcome: ok, refused (by the request's own fault), error.",
+        "outcome: ok, refused (by its own fault), error, cancelled (the client left, or out of time).",
     ),
     "version_request_seconds": Metric(
         "histogram",

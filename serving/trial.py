@@ -83,8 +83,7 @@ class Trial:
             self._add(version, Counts(requests=1, errors=int(outcome == "error")))
 
     def timed_out(self, version: Version) -> None:
-        """Note that a version was given up."""
-        self._metrics.count("version_requests", version=version.name.version, role="canary", outcome="error")
+        """Note that a version was given up, which is its error."""
         self._add(version.name.version, Counts(requests=1, errors=1))
 
     def _add(self, version: str, counts: Counts) -> None:
@@ -131,7 +130,7 @@ class Trial:
                 async with asyncio.timeout(self._timeout_s):
                     found = await self.ask(other, "shadow", pictures, how)
             except TimeoutError:
-                self._add(other.name.version, Counts(requests=1, errors=1))
+                self.timed_out(other)
                 return
             except Exception as error:  # it is counted, and nobody waits for it
                 log.warning("version %s failed on a shadowed request: %s", other.name.version, error)
