@@ -69,6 +69,7 @@ class Gateway:
         self._metrics = Recorder()
         self._asked = rollout or Rollout()
         self._use(self._build(self._asked, None))
+        self._watched: Trial | None = None
         self._changing = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
         self._decoders = ThreadPoolExecutor(min(serve.threads or usable_cores(), _MAX_DECODERS), "decode")
@@ -146,17 +147,19 @@ class Gateway:
         async with self._changing:
             if rollout == self._asked:
                 return  # Serve also says it when the rank of a replica changes
-            before, self._asked = self.lineup, rollout
+            self._asked = rollout
+            self._watched = None  # nothing is taken out of what is being rebuilt
+            before = self.lineup
             try:
                 lineup = await asyncio.to_thread(self._build, rollout, before)
             except MantaError as error:
                 self.refuse(rollout.bundle or self.config.bundle, error)
-                return
-            self._trial.close()
-            self._use(lineup)
-            for version in set(before.versions()) - set(lineup.versions()):
-                self._retire(version)
-        self.watch()
+            else:
+                self._trial.close()
+                self._use(lineup)
+                for version in set(before.versions()) - set(lineup.versions()):
+                    self._retire(version)
+            self.watch()
 
     def refuse(self, what: str, error: MantaError) -> None:
         """Note that something is not served although it was asked for."""
@@ -167,9 +170,11 @@ class Gateway:
     def watch(self) -> None:
         """Hold the candidates against the rule from now on, if there are both."""
         if self.lineup.candidates and self.lineup.rollout.rollback is not None:
-            self._start(watch(self._trial, self._share, lambda trial: trial is self._trial, self._retire))
+            self._watched = self._trial
+            self._start(watch(self._trial, self._share, lambda trial: trial is self._watched, self._retire))
 
     def _retire(self, version: Version) -> None:
+        self._trial.forget(version)
         self._start(version.retire())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

@@ -147,9 +147,12 @@ class Trial:
         for each in gone:
             log.error("version %s is taken out: %s", each.id, reasons[each.id])
             self._metrics.count("version_rollbacks", version=each.id)
-            for role in ("canary", "shadow"):
-                self._metrics.set("version_share", 0.0, version=each.id, role=role)
         return [each.version for each in gone]
+
+    def forget(self, version: Version) -> None:
+        """Note that a version sees no more requests."""
+        for role in ("stable", "canary", "shadow"):
+            self._metrics.set("version_share", 0.0, version=version.name.version, role=role)
 
     def close(self) -> None:
         """Drop the comparisons that are under way."""
