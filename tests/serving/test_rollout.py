@@ -102,7 +102,8 @@ def replicas(app: str = NAME) -> set[int]:
     found = set()
     for process in psutil.Process().children(recursive=True):
         try:
-            if process.cmdline()[:1] == [f"ray::ServeReplica:{app}:Gateway"]:
+            # Its method follows while it is in one.
+            if " ".join(process.cmdline()).startswith(f"ray::ServeReplica:{app}:Gateway"):
                 found.add(process.pid)
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
