@@ -29,7 +29,7 @@ from serving.schemas import ANSWERS
 
 pytestmark = pytest.mark.integration
 
-# Clients, beside one that retries, and the pause of each between two requests. The many ask for three replicas.
+# Clients beside one that retries, and their pause between two requests. The many ask for three replicas.
 MANY, FEW = (7, 0.05), (1, 0.2)
 PATIENCE_S = 180
 
