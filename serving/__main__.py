@@ -1,15 +1,14 @@
 """Start an endpoint: python -m serving bundle=runs/digits/bundle [http.port=8000 …]
 
 It joins the Ray at RAY_ADDRESS, else it starts its own. It prints `ready http://HOST:PORT` once the golden
-images came out as they should, and stops cleanly on SIGTERM and Ctrl-C, leaving nothing running.
+images came out as they should, and stops cleanly on SIGTERM and Ctrl-C, leaving nothing running. On SIGHUP it
+reads rollout.file again.
 """
 
 import os
-import signal
 import sys
 import tempfile
 from pathlib import Path
-from types import FrameType
 
 from lib.config.load import load, to_yaml
 from lib.config.paths import input_path
@@ -19,10 +18,8 @@ from lib.predict.folder import read_folder
 from serving.auth import read_tokens
 from serving.listen import check_host, check_port, exposure, wait_until_ready
 from serving.proxy import fast_environment
-
-
-class Stop(BaseException):
-    """A signal asked for the end; not an Exception, so that nothing on the way holds it up."""
+from serving.rollout import follow, read_rollout_file
+from serving.signals import Stop, listen_to_signals
 
 
 def main() -> None:
@@ -31,6 +28,7 @@ def main() -> None:
     config = loaded.config
     model = read_folder(input_path(config.bundle))
     tokens = read_tokens(config.auth)
+    rollout = read_rollout_file(config)
     if not tokens:
         check_host(config.http.host)
     joins = "RAY_ADDRESS" in os.environ
@@ -50,27 +48,18 @@ def main() -> None:
 
         try:
             listen_to_signals()
-            with endpoint(config, joins):
-                listen_to_signals()  # once more: Ray has put its own in place
+            with endpoint(config, rollout, joins) as roll_out:
+                asked = listen_to_signals(
+                    hang_up=config.rollout.file is not None
+                )  # once more: Ray has put its own in place
                 wait_until_ready(config.http, config.grpc)
                 say(f"ready http://{config.http.host}:{config.http.port}")
                 say(f"{exposure(config, bool(tokens))}; stop it with Ctrl-C or SIGTERM")
-                while True:
-                    signal.pause()
+                while asked.wait():
+                    asked.clear()
+                    say("\n".join(follow(config, roll_out)))
         except Stop:
             say("stopped")
-
-
-def listen_to_signals() -> None:
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-
-
-def stop(_: int, __: FrameType | None) -> None:
-    # Stopping takes a few seconds; an impatient second signal must not leave half of it running.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise Stop
 
 
 if __name__ == "__main__":

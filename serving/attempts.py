@@ -20,7 +20,7 @@ from serving.schemas import Problem
 # A full queue, a replica that starts or ends, a proxy that has lost one.
 _AGAIN = (429, 502, 503)
 # What a proxy says of its own accord when a replica died, without the endpoint's error and hint.
-_AGAIN_BY_A_PROXY = (500, 504)
+_AGAIN_BY_A_PROXY = (408, 500, 504)
 
 
 class EndpointError(MantaError):

@@ -14,6 +14,7 @@ needs httpx and pydantic, and imports neither torch nor Ray.
 import asyncio
 import io
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -102,6 +103,8 @@ class Client:
 
     def _send(self, request: httpx.Request) -> bytes:
         attempts = Attempts(self._retries, str(request.url))
+        # The same for every attempt, so that each meets the same version of the model.
+        request.headers.setdefault("X-Request-Id", uuid.uuid4().hex)
         while True:
             try:
                 response = self._http.send(request)
@@ -179,6 +182,8 @@ class AsyncClient:
 
     async def _send(self, request: httpx.Request) -> bytes:
         attempts = Attempts(self._retries, str(request.url))
+        # The same for every attempt, so that each meets the same version of the model.
+        request.headers.setdefault("X-Request-Id", uuid.uuid4().hex)
         while True:
             try:
                 response = await self._http.send(request)

@@ -1,7 +1,8 @@
-"""Decode, batch and run in one replica: what stands between an HTTP request and a model.
+"""Admit, decode, and give to a version of the model: what stands between a request and a network.
 
 gateway = Gateway(config)                        # loads the bundle and proves it on the golden images
-answers = await gateway.predict([data], top_k=5, views="hflip")
+answers = await gateway.predict([data], Question(top_k=5, views="hflip"))
+await gateway.change(rollout)                    # other versions, without a pause
 
 A request is admitted before its body is read, so that the memory of a replica is bounded; what is admitted
 ends within `serve.request_timeout_s`, one way or another.
@@ -10,10 +11,10 @@ ends within `serve.request_timeout_s`, one way or another.
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -21,71 +22,165 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lib.config.serving import ServeConfig, ServeSection
-from lib.errors import RunError
-from lib.images.decode import ImageError
+from lib.config.paths import input_path
+from lib.config.rollout import Rollout
+from lib.config.serving import ServeConfig
+from lib.errors import MantaError, RunError
 from lib.images.spec import PreprocessSpec
-from lib.predict.engines import Wanted, choose_engine
 from lib.predict.ensemble import Ensemble
+from lib.predict.folder import Folder, name_of, read_folder
 from lib.predict.member import Prepared
-from serving.card import card_of
-from serving.explanations import Explanations
-from serving.member import Member, Result, usable_cores
-from serving.problems import RequestError, from_image
-from serving.schemas import Answer, ModelCard, ModelName, Prediction, Timing
+from serving.lineup import Lineup, build_lineup
+from serving.member import Result, usable_cores
+from serving.metrics import Recorder
+from serving.problems import RequestError
+from serving.question import Question, check_question
+from serving.schemas import Answer, ModelCard, ModelName
+from serving.trial import How, Role, Trial, takes
+from serving.version import HERE, Placing, Row, Version, usable
+from serving.watch import Share, alone, watch
 
 # More decoders than this only compete with the model for cores.
 _MAX_DECODERS = 4
-# Probabilities float32 [classes], and how many members were asked.
-_Found = tuple[NDArray[np.float32], int]
 log = logging.getLogger("ray.serve")
 
 T = TypeVar("T")
 
 
 class Gateway:
-    """A bundle or an ensemble that takes requests.
+    """The versions of a model, and the requests that are let in to them.
 
-    Raises UserError for a bundle that cannot be read, RunError if its golden images come out differently.
+    `share` tells what candidates did to the other replicas, and brings back what they did there. Raises
+    UserError for a bundle that cannot be read, RunError if its golden images come out differently.
     """
 
-    def __init__(self, config: ServeConfig) -> None:
+    def __init__(
+        self,
+        config: ServeConfig,
+        rollout: Rollout | None = None,
+        placing: Placing = HERE,
+        share: Share = alone,
+    ) -> None:
         self.config = config
         serve = config.serve
-        self._member: Member[Prepared, _Found | ImageError] = Member(
-            self._forward, serve.max_batch_size, serve.threads
-        )
-        # In the thread that will run it: that is where it is measured, and proved on the golden images.
-        self.ensemble: Ensemble = self._member.call(partial(self._load, config))
-        self.bundle = self.ensemble.folder
-        self.name = ModelName(name=url_name(self.bundle.name), version=self.bundle.version)
-        device = "cuda" if serve.use_gpu else "cpu"
-        self._explanations = Explanations(self.ensemble.members[0].bundle, self._member.aside, device)
+        self._placing = placing
+        self._share = share
+        self._name = url_name(name_of(input_path(config.bundle)))
+        self._metrics = Recorder()
+        self._asked = rollout or Rollout()
+        self._use(self._build(self._asked, None))
+        self._watched: Trial | None = None
+        self._changing = asyncio.Lock()
+        self._background: set[asyncio.Task[None]] = set()
         self._decoders = ThreadPoolExecutor(min(serve.threads or usable_cores(), _MAX_DECODERS), "decode")
         self._capacity = serve.max_queued + serve.max_batch_size
         self._admitted = 0
 
-    @staticmethod
-    def _load(config: ServeConfig) -> Ensemble:
-        make_engine = partial(choose_engine, wanted=_wanted(config.serve), tell=log.info)
-        ensemble = Ensemble.load(config.bundle, make_engine)
-        ensemble.golden_check("cuda" if config.serve.use_gpu else "cpu")
-        return ensemble
+    def _build(self, rollout: Rollout, present: Lineup | None) -> Lineup:
+        return build_lineup(rollout, self._read, self._load, present)
+
+    def _read(self, bundle: str | None) -> Folder:
+        return read_folder(input_path(bundle or self.config.bundle))
+
+    def _load(self, folder: Folder) -> Version:
+        return Version(folder, self._name, self.config, self._placing)
+
+    def _use(self, lineup: Lineup) -> None:
+        self._trial = Trial(lineup, self._metrics, self.config.serve)
+        for what, why in lineup.refused:
+            log.error("refused %s: %s", what, why)
+
+    @property
+    def lineup(self) -> Lineup:
+        """The versions that are served now."""
+        return self._trial.lineup
+
+    @property
+    def stable(self) -> Version:
+        """The version that answers what no candidate does."""
+        return self.lineup.stable
+
+    @property
+    def bundle(self) -> Folder:
+        """The folder of the stable version."""
+        return self.stable.folder
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The stable version's."""
+        return self.stable.ensemble
+
+    @property
+    def name(self) -> ModelName:
+        """The name of the endpoint, and the stable version."""
+        return self.stable.name
+
+    @property
+    def pixels_spec(self) -> PreprocessSpec | None:
+        """What every member of the stable version takes; None if they differ."""
+        return self.stable.pixels_spec
 
     @property
     def ready(self) -> bool:
         """Whether the model keeps up; false once a forward pass outlasts every request that waits for it."""
-        return self._member.running_s() < self.config.serve.request_timeout_s
+        return self.stable.running_s() < self.config.serve.request_timeout_s
 
     def check_health(self) -> None:
         """Raise RunError if this replica should be replaced."""
         if not self.ready:
-            raise RunError(f"the model has been busy with one batch for {self._member.running_s():.0f} s")
+            raise RunError(f"the model has been busy with one batch for {self.stable.running_s():.0f} s")
 
     def close(self) -> None:
         """Let the threads end."""
-        self._member.close()
+        self._trial.close()
+        for task in self._background:
+            task.cancel()
+        for version in self.lineup.versions():
+            version.close()
         self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    async def change(self, rollout: Rollout) -> None:
+        """Serve what a rollout asks for, once it is loaded and proved; requests go on meanwhile.
+
+        A stable version that cannot be served changes nothing; it is named in `lineup.refused`.
+        """
+        async with self._changing:
+            if rollout == self._asked:
+                return  # Serve also says it when the rank of a replica changes
+            self._asked = rollout
+            self._watched = None  # nothing is taken out of what is being rebuilt
+            before = self.lineup
+            try:
+                lineup = await asyncio.to_thread(self._build, rollout, before)
+            except MantaError as error:
+                self.refuse(rollout.bundle or self.config.bundle, error)
+            else:
+                self._trial.close()
+                self._use(lineup)
+                for version in set(before.versions()) - set(lineup.versions()):
+                    self._retire(version)
+            self.watch()
+
+    def refuse(self, what: str, error: MantaError) -> None:
+        """Note that something is not served although it was asked for."""
+        log.error("refused %s, and nothing has changed: %s", what, error.problem)
+        self._metrics.count("version_refusals")
+        self._trial.lineup = replace(self.lineup, refused=((what, error.problem),))
+
+    def watch(self) -> None:
+        """Hold the candidates against the rule from now on, if there are both."""
+        if self.lineup.candidates and self.lineup.rollout.rollback is not None:
+            self._watched = self._trial
+            self._start(watch(self._trial, self._share, lambda trial: trial is self._watched, self._retire))
+
+    def _retire(self, version: Version) -> None:
+        self._trial.forget(version)
+        self._start(version.retire())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     @asynccontextmanager
     async def admission(self) -> AsyncIterator[None]:
@@ -109,162 +204,106 @@ class Gateway:
         finally:
             self._admitted -= 1
 
-    async def predict(
-        self,
-        images: Sequence[bytes],
-        top_k: int | None = None,
-        since: float | None = None,
-        views: str | None = None,
-    ) -> list[Answer]:
+    async def predict(self, images: Sequence[bytes], question: Question) -> list[Answer]:
         """Classify encoded images; one that cannot be used refuses the request as a whole.
-
-        `views` are others than the model's own, among those that it allows; `since` is the `perf_counter` at
-        which the request came in, for its total time.
 
         Raises `RequestError` (400, 413, 415, 422).
         """
-        start = perf_counter() if since is None else since
-        classes = len(self.bundle.classes)
-        if top_k is not None and not 1 <= top_k <= classes:
-            raise RequestError(422, f"top_k={top_k} is out of range", f"this model has {classes} classes")
-        self._check_views(views)
-        pictures = await self._decode_all(images)
-        found, results = await self._run([picture for picture, _ in pictures], views)
-        total = perf_counter() - start
-        return [
-            self._answer(answer, result, top_k or min(5, classes), decode_s, total)
-            for answer, result, (_, decode_s) in zip(found, results, pictures, strict=True)
-        ]
+        start = perf_counter() if question.since is None else question.since
+        check_question(question, self.stable)
+        how = How(question.views)
+        with self._chosen(question.request_id, how) as version:
+            pictures, decode_s = await self._decode_all(version, images)
+            version, found = await self._ask(version, pictures, how, question.request_id)
+            answers = version.answers(found, question.top_k, decode_s, perf_counter() - start)
+            if question.explain:
+                label, limit = question.explain_class, self.config.limits.max_pixels
+                await version.explain(images, answers, label, limit)
+        return answers
 
-    async def probabilities(self, images: Sequence[bytes] | Tensor) -> NDArray[np.float32]:
+    async def probabilities(
+        self, images: Sequence[bytes] | Tensor, request_id: str = "", pinned: str = ""
+    ) -> tuple[NDArray[np.float32], ModelName]:
         """Return float32 [n, classes] for encoded images, or float32 [n, c, h, w] as the network takes it.
 
         Pixels that were prepared by the client are taken as they are, without views; a model whose members
-        prepare them differently has no place for them.
+        prepare them differently has no place for them. Also returns who answered: the version that is
+        `pinned`, or the one that the id of the request falls to.
 
         Raises `RequestError` (400, 413, 415, 422).
         """
-        if isinstance(images, Tensor):
-            spec = self.pixels_spec
-            if spec is None:
-                problem = "the members of this model take different pixels"
-                raise RequestError(422, problem, "send the pictures themselves as image")
-            given = [Prepared.given(pixels, spec) for pixels in images]
-            found, _ = await self._run(given, "none", given=True)
+        how = How("none", given=True) if isinstance(images, Tensor) else How()
+        with self._chosen(request_id, how, pinned) as version:
+            if isinstance(images, Tensor):
+                spec = version.pixels_spec
+                if spec is None:
+                    problem = "the members of this model take different pixels"
+                    raise RequestError(422, problem, "send the pictures themselves as image")
+                pictures = [Prepared.given(pixels, spec) for pixels in images]
+            else:
+                pictures, _ = await self._decode_all(version, images)
+            version, found = await self._ask(version, pictures, how, "" if pinned else request_id)
+        return np.stack([result.answer[0] for result in found]), version.name
+
+    @contextmanager
+    def _chosen(self, request_id: str, how: How, pinned: str = "") -> Iterator[Version]:
+        """Choose a version, and keep it and the stable one open until the request has been answered."""
+        stable = self.stable
+        version = self.lineup.pinned(pinned) if pinned else self.lineup.choose(request_id)
+        if version is not stable and not pinned and not takes(version, stable, how):
+            version = stable
+        with version.busy(), stable.busy():
+            yield version
+
+    async def _ask(
+        self, version: Version, pictures: Sequence[Prepared], how: How, request_id: str
+    ) -> tuple[Version, list[Result[Row]]]:
+        """Let a version answer; if a candidate fails, the stable one does. Returns who did."""
+        trial = self._trial
+        stable = trial.lineup.stable
+        if version is stable or not request_id:
+            role: Role = "stable" if version is stable else "canary"
+            found = await trial.ask(version, role, pictures, how)
         else:
-            found, _ = await self._run([picture for picture, _ in await self._decode_all(images)])
-        return np.stack([probabilities for probabilities, _ in found])
-
-    @property
-    def pixels_spec(self) -> PreprocessSpec | None:
-        """What every member takes; None if they differ."""
-        specs = {member.spec for member in self.ensemble.members}
-        return specs.pop() if len(specs) == 1 else None
-
-    async def _run(
-        self, pictures: Sequence[Prepared], views: str | None = None, *, given: bool = False
-    ) -> tuple[list[_Found], list[Result[_Found | ImageError]]]:
-        # Normalised pixels (`given`) and others are never in one batch.
-        kind = (views or self.bundle.manifest.views, given)
-        results = await asyncio.gather(*(self._member.run(picture, kind) for picture in pictures))
-        return _usable([result.answer for result in results]), results
+            try:
+                # The other half is for the stable version.
+                async with asyncio.timeout(self.config.serve.request_timeout_s / 2):
+                    found = await trial.ask(version, "canary", pictures, how)
+            except RequestError:
+                raise
+            except Exception as error:
+                if isinstance(error, TimeoutError):
+                    trial.timed_out(version)
+                log.warning("version %s failed: %r", version.name.version, error)
+                version, found = stable, await trial.ask(stable, "stable", pictures, how)
+        if trial.lineup.candidates and request_id:
+            trial.compare(request_id, version, pictures, how, found)
+        return version, found
 
     async def aside(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run something that takes its time in a thread, so that the event loop stays free."""
         return await asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
 
-    async def _decode_all(self, images: Sequence[bytes]) -> list[tuple[Prepared, float]]:
-        return _usable(await asyncio.gather(*map(self._decode, images), return_exceptions=True))
-
-    async def explain(self, images: Sequence[bytes], answers: Sequence[Answer], label: str | None) -> None:
-        """Add to each answer a heat map for a class, or for the most likely one.
-
-        Raises `RequestError` (422) for an unknown class, or a network that has nothing to show.
-        """
-        if label is not None and label not in self.bundle.classes:
-            raise RequestError(422, f"there is no class {label}", "GET /model lists the classes")
-        limit = self.config.limits.max_pixels
-        for data, answer in zip(images, answers, strict=True):
-            why = answer.predictions[0].label if label is None else label
-            answer.explanation = await self._explanations.explain(data, why, limit)
-
-    def _check_views(self, views: str | None) -> None:
-        allowed = self.bundle.manifest.allowed_views
-        if views is not None and views not in allowed:
-            hint = f"this model has views={' or views='.join(allowed)}"
-            raise RequestError(422, f"views={views} is not among the views of this model", hint)
-
-    def _forward(self, batch: Sequence[Prepared], kind: Hashable) -> list[_Found | ImageError]:
-        assert isinstance(kind, tuple)
-        views, _ = kind
-        try:
-            answers = self.ensemble.run(batch, views)
-        except ImageError as error:
-            # A member that is asked later sees more of a picture, and that part was broken. The pictures of
-            # others do not suffer from it.
-            return [error] if len(batch) == 1 else [self._forward([each], kind)[0] for each in batch]
-        return list(zip(answers.probabilities, answers.members_used.tolist(), strict=True))
-
-    async def _decode(self, data: bytes) -> tuple[Prepared, float]:
-        start = perf_counter()
-        picture = await self.aside(self.ensemble.prepare, data, self.config.limits.max_pixels)
-        return picture, perf_counter() - start
-
-    def _answer(
-        self, found: _Found, result: Result[Any], top_k: int, decode_s: float, total_s: float
-    ) -> Answer:
-        probabilities, members_used = found
-        best = np.argsort(-probabilities, kind="stable")[:top_k]
-        return Answer(
-            predictions=[
-                Prediction(
-                    label=self.bundle.classes[index],
-                    index=int(index),
-                    probability=min(1.0, float(probabilities[index])),
-                )
-                for index in best
-            ],
-            model=self.name,
-            members_used=members_used,
-            timing_ms=Timing(
-                decode=_ms(decode_s),
-                queue=_ms(result.queue_s),
-                forward=_ms(result.forward_s),
-                total=_ms(total_s),
-            ),
+    async def _decode_all(
+        self, version: Version, images: Sequence[bytes]
+    ) -> tuple[list[Prepared], list[float]]:
+        """Return the pictures, and the seconds that each took."""
+        outcomes = await asyncio.gather(
+            *(self._decode(version, data) for data in images), return_exceptions=True
         )
+        decoded: list[tuple[Prepared, float]] = usable(outcomes)
+        return [picture for picture, _ in decoded], [seconds for _, seconds in decoded]
+
+    async def _decode(self, version: Version, data: bytes) -> tuple[Prepared, float]:
+        start = perf_counter()
+        picture = await self.aside(version.ensemble.prepare, data, self.config.limits.max_pixels)
+        return picture, perf_counter() - start
 
     def card(self) -> ModelCard:
         """Describe what is being served."""
-        return card_of(self.ensemble, self.name)
-
-
-def _usable(outcomes: Sequence[T | BaseException]) -> list[T]:
-    """Return the outcomes of the images of a request; raises what went wrong with one."""
-    usable = []
-    for place, outcome in enumerate(outcomes, 1):
-        if isinstance(outcome, ImageError):
-            raise from_image(outcome, f"file {place}: " if len(outcomes) > 1 else "")
-        if isinstance(outcome, BaseException):
-            raise outcome
-        usable.append(outcome)
-    return usable
-
-
-def _wanted(serve: ServeSection) -> Wanted:
-    return Wanted(
-        serve.engine,
-        serve.precision,
-        threads=serve.threads or usable_cores(),
-        max_batch_size=serve.max_batch_size,
-        device="cuda" if serve.use_gpu else "cpu",
-    )
+        return self.stable.card().model_copy(update={"versions": self.lineup.served()})
 
 
 def url_name(name: str) -> str:
     """Make a model's name fit into a URL: `my run` becomes `my-run`."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)

@@ -19,7 +19,7 @@ import numpy as np
 
 from serving.access import NO_TOKEN, Door
 from serving.gateway import Gateway
-from serving.inference import check_model, check_parameters, infer, model_metadata, server_metadata
+from serving.inference import Asked, check_model, check_parameters, infer, model_metadata, server_metadata
 from serving.messages import MESSAGES, SERVICE
 from serving.problems import RequestError
 from serving.tensors import Tensor, check_datatype, from_raw, tensor, to_raw
@@ -59,7 +59,7 @@ async def answer(method: str, request: Any, context: Any, gateway: Gateway, door
     try:
         try:
             holder = _let_in(method, metadata.get("authorization", ""), context.peer(), door)
-            response = await _METHODS[method](gateway, request)
+            response = await _METHODS[method](gateway, request, request_id)
         except RequestError:
             raise
         except Exception as error:
@@ -121,35 +121,35 @@ def is_local(peer: str) -> bool:
     return (mapped or address).is_loopback
 
 
-async def _server_live(_: Gateway, __: Any) -> Any:
+async def _server_live(_: Gateway, __: Any, ___: str) -> Any:
     return MESSAGES["ServerLiveResponse"](live=True)
 
 
-async def _server_ready(gateway: Gateway, _: Any) -> Any:
+async def _server_ready(gateway: Gateway, _: Any, __: str) -> Any:
     return MESSAGES["ServerReadyResponse"](ready=gateway.ready)
 
 
-async def _model_ready(gateway: Gateway, request: Any) -> Any:
+async def _model_ready(gateway: Gateway, request: Any, _: str) -> Any:
     check_model(gateway, request.name, request.version)
     return MESSAGES["ModelReadyResponse"](ready=gateway.ready)
 
 
-async def _server_metadata(_: Gateway, __: Any) -> Any:
+async def _server_metadata(_: Gateway, __: Any, ___: str) -> Any:
     return MESSAGES["ServerMetadataResponse"](**server_metadata().model_dump())
 
 
-async def _model_metadata(gateway: Gateway, request: Any) -> Any:
+async def _model_metadata(gateway: Gateway, request: Any, _: str) -> Any:
     check_model(gateway, request.name, request.version)
     return MESSAGES["ModelMetadataResponse"](**model_metadata(gateway).model_dump())
 
 
-async def _repository_index(gateway: Gateway, _: Any) -> Any:
+async def _repository_index(gateway: Gateway, _: Any, __: str) -> Any:
     state = "READY" if gateway.ready else "UNAVAILABLE"
-    entry = {"name": gateway.name.name, "version": gateway.name.version, "state": state}
-    return MESSAGES["RepositoryIndexResponse"](models=[entry])
+    entries = [version.name.model_dump() | {"state": state} for version in gateway.lineup.versions()]
+    return MESSAGES["RepositoryIndexResponse"](models=entries)
 
 
-async def _model_infer(gateway: Gateway, request: Any) -> Any:
+async def _model_infer(gateway: Gateway, request: Any, request_id: str) -> Any:
     check_model(gateway, request.model_name, request.model_version)
     async with gateway.admission():
         most_mb = gateway.config.limits.max_body_mb
@@ -159,9 +159,10 @@ async def _model_infer(gateway: Gateway, request: Any) -> Any:
         check_parameters(request.parameters)
         for output in request.outputs:
             check_parameters(output.parameters)
-        outputs = await infer(gateway, _inputs(request), [output.name for output in request.outputs])
+        asked = Asked([output.name for output in request.outputs], request_id, request.model_version)
+        outputs, model = await infer(gateway, _inputs(request), asked)
     response = MESSAGES["ModelInferResponse"](
-        model_name=gateway.name.name, model_version=gateway.name.version, id=request.id
+        model_name=model.name, model_version=model.version, id=request.id
     )
     for output in outputs:
         added = response.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
@@ -197,7 +198,8 @@ def _inputs(request: Any) -> list[Tensor]:
     return found
 
 
-_METHODS: dict[str, Callable[[Gateway, Any], Awaitable[Any]]] = {
+# Each takes the request and its id.
+_METHODS: dict[str, Callable[[Gateway, Any, str], Awaitable[Any]]] = {
     "ServerLive": _server_live,
     "ServerReady": _server_ready,
     "ModelReady": _model_ready,

@@ -1,10 +1,11 @@
 """What a request of the Open Inference Protocol means, whichever way it came.
 
 check_model(gateway, "digits", version="")                    # RequestError 404
-outputs = await infer(gateway, inputs, ["probabilities"])      # tensors in, tensors out
+outputs, model = await infer(gateway, inputs, Asked(["probabilities"]))      # tensors in, tensors out
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 import lib
 from serving.gateway import Gateway
 from serving.problems import RequestError
-from serving.schemas import ModelMetadata, ServerMetadata, TensorMetadata
+from serving.schemas import ModelMetadata, ModelName, ServerMetadata, TensorMetadata
 from serving.tensors import Tensor
 
 IMAGE, PIXELS = "image", "pixels"
@@ -22,29 +23,36 @@ _INPUTS = f"send one input: {IMAGE} (BYTES [n]) or {PIXELS} (FP32 [n, c, h, w])"
 _PIXELS_HINT = "send what the network takes, as GET /model describes it; or the pictures themselves as image"
 
 
-async def infer(gateway: Gateway, inputs: Sequence[Tensor], outputs: Sequence[str] = ()) -> list[Tensor]:
-    """Classify; returns the tensors named by `outputs`, or all.
+@dataclass(frozen=True)
+class Asked:
+    """What a request wants beside its tensors: outputs, all if none are named, and a version, or any."""
+
+    outputs: Sequence[str] = ()
+    request_id: str = ""
+    version: str = ""
+
+
+async def infer(gateway: Gateway, inputs: Sequence[Tensor], asked: Asked) -> tuple[list[Tensor], ModelName]:
+    """Classify; returns tensors, and the version that answered.
 
     Call it within `gateway.admission()`. Raises `RequestError` (400, 413, 415, 422).
     """
-    for name in outputs:
+    for name in asked.outputs:
         if name not in (PROBABILITIES, LABEL):
             raise RequestError(422, f"unknown output {name[:40]}", f"known: {PROBABILITIES}, {LABEL}")
     if len(inputs) != 1:
         raise RequestError(422, f"{len(inputs)} inputs", _INPUTS)
     given = inputs[0]
-    if given.name == IMAGE:
-        rows = await gateway.probabilities(_images(gateway, given))
-    elif given.name == PIXELS:
-        rows = await gateway.probabilities(_pixels(gateway, given))
-    else:
+    if given.name not in (IMAGE, PIXELS):
         raise RequestError(422, f"unknown input {given.name[:40]}", _INPUTS)
+    images = _images(gateway, given) if given.name == IMAGE else _pixels(gateway, given)
+    rows, model = await gateway.probabilities(images, asked.request_id, asked.version)
     labels = [gateway.bundle.classes[index].encode() for index in rows.argmax(1)]
     found = {
         PROBABILITIES: Tensor(PROBABILITIES, "FP32", list(rows.shape), rows.reshape(-1)),
         LABEL: Tensor(LABEL, "BYTES", [len(labels)], labels),
     }
-    return [found[name] for name in outputs or found]
+    return [found[name] for name in asked.outputs or found], model
 
 
 def _images(gateway: Gateway, given: Tensor) -> list[bytes]:
@@ -81,9 +89,10 @@ def check_model(gateway: Gateway, name: str, version: str = "") -> None:
     here = gateway.name
     if name != here.name:
         raise RequestError(404, f"there is no model {name[:80]}", f"this endpoint serves {here.name}")
-    if version and version != here.version:
+    served = [each.name.version for each in gateway.lineup.versions()]
+    if version and version not in served:
         raise RequestError(
-            404, f"there is no version {version[:80]} of {name}", f"this endpoint serves {here.version}"
+            404, f"there is no version {version[:80]} of {name}", f"this endpoint serves {', '.join(served)}"
         )
 
 
@@ -109,7 +118,7 @@ def model_metadata(gateway: Gateway) -> ModelMetadata:
         inputs.append(TensorMetadata(name=PIXELS, datatype="FP32", shape=shape))
     return ModelMetadata(
         name=gateway.name.name,
-        versions=[gateway.name.version],
+        versions=[version.name.version for version in gateway.lineup.versions()],
         platform="manta_torch",
         inputs=inputs,
         outputs=[

@@ -48,19 +48,25 @@ class Member(Generic[Input, Answer]):
     """The queue in front of a model, and the thread that the model runs in.
 
     `forward` is given up to `max_batch_size` images that were queued one after the other, all of one kind.
-    `threads` is the number of cores of one forward pass; 0 takes all that the process may use.
+    `threads` is the number of cores of one forward pass; 0 takes all that the process may use. More than one
+    batch `at_once` is for what runs elsewhere and is only waited for here.
     """
 
-    def __init__(self, forward: Forward[Input, Answer], max_batch_size: int, threads: int = 0) -> None:
+    def __init__(
+        self, forward: Forward[Input, Answer], max_batch_size: int, threads: int = 0, at_once: int = 1
+    ) -> None:
         self._forward = forward
         self._max_batch_size = max_batch_size
+        self._at_once = at_once
         # OpenMP keeps the number of threads per calling thread: it is set in the one that calls.
         self._thread = ThreadPoolExecutor(
-            1, "model", initializer=torch.set_num_threads, initargs=(threads or usable_cores(),)
+            at_once, "model", initializer=torch.set_num_threads, initargs=(threads or usable_cores(),)
         )
         self._queue: deque[_Waiting[Input, Answer]] = deque()
-        self._drain: asyncio.Task[None] | None = None
-        self._running_since: float | None = None
+        self._draining = 0
+        self._drains: set[asyncio.Task[None]] = set()
+        # When the batches that run now began, the oldest first.
+        self._began: dict[int, float] = {}
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Run something in the thread of the network and wait for it (before any request is taken)."""
@@ -74,24 +80,34 @@ class Member(Generic[Input, Answer]):
         """Queue one image; raises what `forward` raises. Images of another kind are never in its batch."""
         waiting = _Waiting(given, kind, asyncio.get_running_loop().create_future(), perf_counter())
         self._queue.append(waiting)
-        if self._drain is None or self._drain.done():
-            self._drain = asyncio.create_task(self._drain_queue())
+        if self._draining < self._at_once:
+            self._draining += 1
+            drain = asyncio.create_task(self._drain_queue())
+            self._drains.add(drain)  # asyncio itself would let go of it
+            drain.add_done_callback(self._drains.discard)
         return await waiting.future
 
     def running_s(self) -> float:
         """Seconds that the present forward pass has been running; 0 when there is none."""
-        return 0.0 if self._running_since is None else perf_counter() - self._running_since
+        oldest = next(iter(self._began.values()), None)
+        return 0.0 if oldest is None else perf_counter() - oldest
 
     def close(self) -> None:
         """Let the thread end once it is idle."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _drain_queue(self) -> None:
+        try:
+            await self._drain_all()
+        finally:
+            self._draining -= 1
+
+    async def _drain_all(self) -> None:
         while self._queue:
             batch = self._next_batch()
             if not batch:
                 continue
-            start = self._running_since = perf_counter()
+            start = self._began[id(batch)] = perf_counter()
             try:
                 answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, batch)
             except Exception as error:  # belongs to the requests of this batch, not to the queue
@@ -100,7 +116,7 @@ class Member(Generic[Input, Answer]):
                         item.future.set_exception(error)
                 continue
             finally:
-                self._running_since = None
+                del self._began[id(batch)]
             took = perf_counter() - start
             for item, answer in zip(batch, answers, strict=True):
                 if not item.future.done():

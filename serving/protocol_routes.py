@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from serving.body import content_type, read_body
 from serving.gateway import Gateway
-from serving.inference import check_model, infer, model_metadata, server_metadata
+from serving.inference import Asked, check_model, infer, model_metadata, server_metadata
 from serving.openapi import INFER_BODY, INFER_HEADER, REFUSALS, refusals
 from serving.problems import RequestError
 from serving.protocol import HEADER_LENGTH, read, write
@@ -48,7 +48,8 @@ def _add_models(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
     async def index() -> list[ModelIndex]:
         gate = gateway()
         state = "READY" if gate.ready else "UNAVAILABLE"
-        return [ModelIndex(name=gate.name.name, version=gate.name.version, state=state, reason="")]
+        names = (version.name for version in gate.lineup.versions())
+        return [ModelIndex(name=each.name, version=each.version, state=state, reason="") for each in names]
 
     @app.get(
         _VERSION, summary="Open Inference Protocol: a version of the model", responses=refusals(404, 422)
@@ -81,8 +82,9 @@ def _add_infer(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
             # Small ones are read at once: a thread would take longer than the reading.
             large = len(body) > _LARGE_BYTES
             query, inputs = await gate.aside(read, body, length) if large else read(body, length)
-            outputs = await infer(gate, inputs, [output.name for output in query.outputs])
-            return write(query, gate.name, outputs)
+            asked = Asked([output.name for output in query.outputs], request.state.request_id, version)
+            outputs, model = await infer(gate, inputs, asked)
+            return write(query, model, outputs)
 
     for path in (_MODEL, _VERSION):
         app.post(

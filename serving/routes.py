@@ -19,6 +19,7 @@ from serving.body import read_images
 from serving.gateway import Gateway
 from serving.openapi import IMAGE_BODY, REFUSALS
 from serving.problems import RequestError
+from serving.question import Question
 from serving.schemas import ANSWERS, Answer, ModelCard
 
 # The answer to a picture is far below: compressing it would take longer than sending it.
@@ -73,9 +74,10 @@ def _add_predict(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
         since, gate = perf_counter(), gateway()
         async with gate.admission():
             images = await read_images(request, gate.config.limits)
-            answers = await gate.predict(images.data, top_k, since, views)
-            if explain:
-                await gate.explain(images.data, answers, explain_class)
+            question = Question(
+                top_k, views, explain, explain_class, request_id=request.state.request_id, since=since
+            )
+            answers = await gate.predict(images.data, question)
         one, many = answers[0].model_dump_json, ANSWERS.dump_json
         body = many(answers, exclude_none=True) if images.many else one(exclude_none=True)
         return Response(body, media_type="application/json")

@@ -123,6 +123,16 @@ class Cascade(Schema):
     """Members that an image needed on average, where the thresholds were measured."""
 
 
+class ServedVersion(Schema):
+    """One of the versions that answer under one name."""
+
+    version: str = Field(examples=["3f9c2a71d0be"])
+    weight: float = Field(examples=[1.0])
+    """Share of the requests that it answers."""
+    shadow: float = Field(examples=[0.0])
+    """Share of the requests that it is only compared on."""
+
+
 class ModelCard(ModelName):
     """What is being served."""
 
@@ -140,6 +150,8 @@ class ModelCard(ModelName):
     """What `views` of a request may be. With others than `views` every member is asked."""
     cascade: Cascade | None = None
     """When members after the first are asked; null if all of them always are."""
+    versions: list[ServedVersion] = []
+    """All that answer, the one described here first; the others are being tried."""
 
 
 class ServerMetadata(Schema):

@@ -22,6 +22,10 @@ _PRECISIONS: dict[bool, dict[str, tuple[str, ...]]] = {
     },
 }
 
+# What only matters where the number of replicas changes.
+_SCALING = ("target_ongoing_requests", "upscale_delay_s", "downscale_delay_s", "scale_window_s")
+Delay = Annotated[float, Field(ge=0)]
+
 
 class HttpSection(Section):
     """Where the endpoint listens."""
@@ -48,10 +52,27 @@ class ServeSection(Section):
     """Requests that may wait per replica; further ones are answered 429."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     """A request that takes longer is answered 504."""
-    min_replicas: Count = 1
-    """Replicas at rest."""
+    min_replicas: Annotated[int, Field(ge=0)] = 1
+    """Replicas at rest. With 0 the first request after a rest waits for a replica to start."""
     max_replicas: Count = 1
     """Replicas under load."""
+    target_ongoing_requests: Annotated[float, Field(gt=0)] | None = None
+    """Requests that a replica should have at a time: with more the replicas multiply. By default
+    max_batch_size, so that a batch is filled while the last one runs."""
+    upscale_delay_s: Delay = 10.0
+    """How long it has to be too busy before replicas are added; from 0 the first comes at once."""
+    downscale_delay_s: Delay = 300.0
+    """How long it has to be quiet before replicas are taken away, the last one included."""
+    scale_window_s: Annotated[float, Field(gt=0)] = 30.0
+    """Time over which ongoing requests are averaged for that."""
+    start_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """With min_replicas=0, a request that finds no replica is given up after this and request_timeout_s."""
+    surge_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Replicas beyond their number, as a share of it, that may run during a rolling update. With 0 an old one
+    stops before a new one starts, and requests to a lone replica wait meanwhile; more needs free cores."""
+    placement: Literal["fused", "split"] = "fused"
+    """Where the members of an ensemble run: all in each replica, or each in replicas of its own, which scale
+    with its load. split is for members too large to be together; it costs a hop for each stage."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Cores per replica; 0 takes all cores of the node."""
     use_gpu: bool = False
@@ -82,7 +103,16 @@ class ServeSection(Section):
             raise ValueError(
                 f"serve.min_replicas={self.min_replicas} is above serve.max_replicas={self.max_replicas}"
             )
+        if self.min_replicas == self.max_replicas:
+            self._refuse_changed(_SCALING, f"the number of replicas is fixed at {self.max_replicas}")
+        if self.min_replicas > 0:
+            self._refuse_changed(("start_timeout_s",), "serve.min_replicas is not 0")
         return self
+
+    def _refuse_changed(self, names: tuple[str, ...], why: str) -> None:
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"serve.{name} has no effect: {why}")
 
 
 class LimitsSection(Section):
@@ -101,6 +131,14 @@ class AuthSection(Section):
 
     token_file: str | None = None
     """File with a token on each line, each of which is let in; also read from the variable MANTA_TOKENS."""
+
+
+class RolloutSection(Section):
+    """Versions of the model that are tried beside the one that answers."""
+
+    file: str | None = None
+    """YAML file with bundle, candidates (bundle, weight, shadow) and rollback, read again on SIGHUP; under
+    `serve run` and `serve deploy` the same keys are the user_config of the deployment Gateway."""
 
 
 class LogSection(Section):
@@ -133,6 +171,7 @@ class ServeConfig(Section):
     http: HttpSection = HttpSection()
     grpc: GrpcSection = GrpcSection()
     serve: ServeSection = ServeSection()
+    rollout: RolloutSection = RolloutSection()
     limits: LimitsSection = LimitsSection()
     auth: AuthSection = AuthSection()
     log: LogSection = LogSection()

@@ -9,7 +9,7 @@ the members are asked one after the other: images that are confident enough leav
 smaller batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -34,6 +34,11 @@ Rows = NDArray[np.int64]
 MakeEngine = Callable[[Bundle], Engine]
 # Gives the pixels of some images of a batch, uint8 [rows, c, h, w], in the kind that a network takes.
 Pixels = Callable[[PreprocessSpec, Rows], Tensor]
+# A member, and the views that it has not seen of these images.
+Question = tuple[Member, Tensor, list[str]]
+Logits = NDArray[np.float32]
+# Calls a function for each question, in any order or at once; yields logits in the order of the questions.
+AskAll = Callable[[Callable[[Question], Logits], Iterable[Question]], Iterable[Logits]]
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,16 @@ class Stage:
 
 
 class Ensemble:
-    """Runs the members of an ensemble one after the other, each with its engine."""
+    """Runs the members of an ensemble one after the other, each with its engine.
 
-    def __init__(self, folder: Folder, make_engine: MakeEngine = choose_engine) -> None:
+    `ask_all` may ask members at once that are all asked anyway, where they run elsewhere.
+    """
+
+    def __init__(
+        self, folder: Folder, make_engine: MakeEngine = choose_engine, ask_all: AskAll = map
+    ) -> None:
         self.folder = folder
+        self._ask_all = ask_all
         self.members = [
             Member(
                 bundle=bundle,
@@ -130,13 +141,12 @@ class Ensemble:
         sums = np.zeros((len(self.members), count, len(self.classes)))
         seen: list[set[str]] = [set() for _ in self.members]
         rows = np.arange(count)
-        for number, stage in enumerate(stages, 1):
+        for group in _groups(stages):
             if not len(rows):
                 break
-            self._ask(stage, pixels, rows, sums, seen[stage.member])
-            last = number == len(stages)
-            if stage.threshold is None and not last:
-                continue
+            self._ask(group, pixels, rows, sums, seen)
+            stage = group[-1]
+            last = stage is stages[-1]
             asked = [member for member, views in enumerate(seen) if views]
             counts = np.array([len(seen[member]) for member in asked])
             each, weights = sums[asked][:, rows] / counts[:, None, None], self._weights[asked]
@@ -152,14 +162,26 @@ class Ensemble:
         return answers
 
     def _ask(
-        self, stage: Stage, pixels: Pixels, rows: Rows, sums: NDArray[np.float64], seen: set[str]
+        self,
+        stages: Sequence[Stage],
+        pixels: Pixels,
+        rows: Rows,
+        sums: NDArray[np.float64],
+        seen: list[set[str]],
     ) -> None:
-        """Add a member's probabilities [members, n, classes] for the views that it has not seen yet."""
-        member = self.members[stage.member]
-        fresh = [name for name in VIEWS[stage.views] if name not in seen]
-        logits = member.logits(pixels(member.spec, rows), fresh)
-        sums[stage.member, rows] += softmax(logits, member.temperature).sum(axis=0)
-        seen.update(fresh)
+        """Add the members' probabilities [members, n, classes] for the views that they have not seen yet."""
+
+        def questions() -> Iterator[Question]:
+            for stage in stages:
+                member = self.members[stage.member]
+                fresh = [name for name in VIEWS[stage.views] if name not in seen[stage.member]]
+                seen[stage.member].update(fresh)
+                yield member, pixels(member.spec, rows), fresh
+
+        found = self._ask_all(lambda question: question[0].logits(*question[1:]), questions())
+        for stage, logits in zip(stages, found, strict=True):
+            temperature = self.members[stage.member].temperature
+            sums[stage.member, rows] += softmax(logits, temperature).sum(axis=0)
 
     def golden_check(self, device: str = "cpu") -> None:
         """Predict the golden picture of the ensemble; its members have proved themselves on their own.
@@ -172,3 +194,13 @@ class Ensemble:
         found = self.run([Prepared(golden.data)], cascade=False).probabilities[0]
         tolerance = max(tolerance_of(member.engine, device) for member in self.members)
         check_answer(found, golden.probabilities, tolerance, "with all members", self.folder.path)
+
+
+def _groups(stages: Sequence[Stage]) -> Iterator[list[Stage]]:
+    """Yield runs of stages after which an image may stop; within one, whom to ask hangs on no answer."""
+    group: list[Stage] = []
+    for stage in stages:
+        group.append(stage)
+        if stage.threshold is not None or stage is stages[-1]:
+            yield group
+            group = []

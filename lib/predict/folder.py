@@ -129,8 +129,7 @@ class Folder:
     @property
     def name(self) -> str:
         """Name of the model: its folder's, or that of the run in which a bundle lies."""
-        path = self.path.resolve()
-        return path.parent.name if path.name in ("bundle", "ensemble") else path.name
+        return name_of(self.path)
 
     @property
     def arch(self) -> str:
@@ -140,6 +139,12 @@ class Folder:
     def golden(self) -> Golden:
         """Read the golden picture and the probabilities that all members together gave it."""
         return _read_golden(self.path)
+
+
+def name_of(path: Path) -> str:
+    """Return the name of the model in a folder: the folder's, or that of the run in which a bundle lies."""
+    path = path.resolve()
+    return path.parent.name if path.name in ("bundle", "ensemble") else path.name
 
 
 def write_ensemble(path: Path, content: EnsembleContent) -> Folder:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.bundle import BundleContent, Golden, write_bundle
+from lib.bundle import BundleContent, Golden, read_bundle, write_bundle
 from lib.config.serving import ServeConfig
 from lib.images.preprocess import normalise, prepare
 from lib.images.spec import PreprocessSpec
@@ -124,3 +124,56 @@ def send(gateway: Gateway, connect: Callable[[Gateway], httpx.AsyncClient]) -> S
     """Send one request to `gateway`: send("POST", "/predict", content=...) -> Response."""
     client = connect(gateway)
     return lambda method, url, **request: asyncio.run(client.request(method, url, **request))
+
+
+def _altered(bundle: Path, path: Path, change: Callable[[list[torch.Tensor]], None]) -> Path:
+    """Write a bundle whose head has other weights, and whose golden picture goes with them."""
+    given = read_bundle(bundle)
+    model = given.build_model()
+    with torch.no_grad():
+        change(list(model.parameters())[-2:])
+    golden, spec = given.golden(), given.preprocess
+    with torch.inference_mode():
+        logits = model(normalise(prepare(golden.data, spec)[None], spec)) / given.manifest.temperature
+    content = BundleContent(
+        model=model,
+        arch=given.arch,
+        arch_kwargs=given.manifest.arch_kwargs,
+        classes=given.classes,
+        preprocess=spec,
+        metrics={},
+        dataset=given.manifest.dataset,
+        golden=Golden(golden.data, logits.softmax(1)[0].numpy()),
+        config_yaml="model: {name: lenet5}\n",
+        card="# Altered\n",
+        temperature=given.manifest.temperature,
+    )
+    return write_bundle(path / "bundle", content).path
+
+
+def _surer(head: list[torch.Tensor]) -> None:
+    for tensor in head:
+        tensor.mul_(1.1)
+
+
+@pytest.fixture(scope="session")
+def second_bundle(digits_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`digits_bundle`, a little surer of itself: another version with the same labels."""
+    return _altered(digits_bundle, tmp_path_factory.mktemp("runs") / "second", _surer)
+
+
+@pytest.fixture(scope="session")
+def surer_bundle(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bundle_path`, a little surer of itself."""
+    return _altered(bundle_path, tmp_path_factory.mktemp("runs") / "surer", _surer)
+
+
+@pytest.fixture(scope="session")
+def poor_bundle(digits_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`digits_bundle` with its head turned round: it takes every picture for something else."""
+
+    def worse(head: list[torch.Tensor]) -> None:
+        for tensor in head:
+            tensor.mul_(-1)
+
+    return _altered(digits_bundle, tmp_path_factory.mktemp("runs") / "poor", worse)

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from lib.bundle import read_bundle
+from lib.config.rollout import Rollout
 from lib.config.serving import ServeConfig
 from lib.errors import UserError
 from serving.app import DEPLOYMENT, application, build
+from serving.rollout import read_rollout
 
 
 def options(app: Any) -> Any:
@@ -58,8 +61,44 @@ def test_what_is_checked_before_a_replica_starts(
     monkeypatch.setenv("MANTA_TOKENS", "s3cret")
     monkeypatch.chdir(tmp_path)
     bound = options(build({"bundle": str(bundle_path), "log.access_dir": "logs", "limits.max_body_mb": "3"}))
-    config, tokens = bound.init_args
+    config, tokens, members = bound.init_args
+    assert members == {}
     assert config.log.access_dir == str(tmp_path / "logs")
     assert tokens.holder("Bearer s3cret")
     limit = bound.ray_actor_options["runtime_env"]["env_vars"]["RAY_SERVE_GRPC_MAX_MESSAGE_SIZE"]
     assert int(limit) == 4_000_000
+
+
+def test_from_zero_and_with_a_surge(bundle_path: Path) -> None:
+    scale = {"min_replicas": 0, "max_replicas": 2, "scale_window_s": 3, "surge_fraction": 0.5}
+    config = ServeConfig.model_validate({"bundle": str(bundle_path), "serve": scale})
+    deployed = options(application(config, initial_replicas=1))._deployment_config
+    scaling = deployed.autoscaling_config
+    assert (scaling.min_replicas, scaling.initial_replicas, scaling.max_replicas) == (0, 1, 2)
+    assert (scaling.look_back_period_s, scaling.metrics_interval_s) == (3, 1)
+    assert deployed.max_surge_percent == 50
+    assert deployed.backpressure_config.status_code == 429
+    assert options(application(config))._deployment_config.autoscaling_config.initial_replicas is None
+
+
+def test_the_versions_are_the_user_config_and_the_code_stays_the_same(bundle_path: Path) -> None:
+    config = ServeConfig(bundle=str(bundle_path))
+    rollout = Rollout.model_validate({"candidates": [{"bundle": "b", "weight": 0.1}]})
+    deployed = options(application(config, rollout, code_version="1"))
+    assert read_rollout(deployed._deployment_config.user_config) == rollout
+    assert deployed._version == "1"
+    assert read_rollout(options(application(config))._deployment_config.user_config) == Rollout()
+    with pytest.raises(UserError, match="user_config of the deployment Gateway"):
+        build({"bundle": str(bundle_path), "rollout.file": "rollout.yaml"})
+
+
+def test_split_members_are_deployments_with_the_cores_and_the_gateway_has_one(bundle_path: Path) -> None:
+    serve = {"placement": "split", "threads": 4, "use_gpu": True, "max_replicas": 2}
+    gateway = options(application(ServeConfig.model_validate({"bundle": str(bundle_path), "serve": serve})))
+    version = read_bundle(bundle_path).version
+    ((found, bound),) = gateway.init_args[2].items()
+    member = options(bound)
+    assert (found, member.name) == (version, f"Member-{version}")
+    assert (member.ray_actor_options["num_cpus"], member.ray_actor_options["num_gpus"]) == (4, 1)
+    assert (gateway.ray_actor_options["num_cpus"], gateway.ray_actor_options["num_gpus"]) == (1, 0)
+    assert member._deployment_config.autoscaling_config.max_replicas == 2

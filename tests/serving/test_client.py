@@ -148,6 +148,8 @@ def test_what_passes_is_asked_again(app: ASGIApp, picture: Picture, status: int)
     failing = Failing(app, JSONResponse(PROBLEM, status), Response("<html>", 500), None)
     assert ask(failing, picture(), Retries(attempts=4, first_wait_s=0.01)) == ask(app, picture())
     assert len(failing.headers) == 4
+    # By this one an endpoint chooses the version that answers.
+    assert len({headers[b"x-request-id"] for headers in failing.headers}) == 1
 
 
 def test_the_endpoints_own_500_is_not_asked_again(app: ASGIApp, picture: Picture) -> None:

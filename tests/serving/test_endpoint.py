@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
+from lib.bundle import read_bundle
 from lib.predict.predictor import Predictor
 from serving.listen import answers
 from serving.proxy import free_ports
@@ -86,9 +87,17 @@ class Launched:
 
 
 @pytest.fixture(scope="module")
-def endpoint(bundle_path: Path) -> Iterator[Launched]:
+def rollout_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rollout") / "rollout.yaml"
+    path.write_text("{}\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def endpoint(bundle_path: Path, rollout_file: Path) -> Iterator[Launched]:
     words = [
         f"bundle={bundle_path}",
+        f"rollout.file={rollout_file}",
         "serve.max_queued=2",
         "serve.max_batch_size=2",
         "limits.max_body_mb=1.5",
@@ -196,6 +205,31 @@ def test_http_is_open_to_this_machine_only(endpoint: Launched) -> None:
     ]
     assert len(haproxy) == 3
     assert {address.split(":")[0] for address in haproxy} == {"0100007F"}
+
+
+def test_versions_follow_a_file(
+    endpoint: Launched, client: httpx.Client, rollout_file: Path, surer_bundle: Path, bundle_path: Path
+) -> None:
+    versions = [read_bundle(path).version for path in (bundle_path, surer_bundle)]
+    assert endpoint.process.stdout
+    endpoint.process.stdout.readline()  # who may come in
+
+    def follow(text: str, lines: int) -> list[str]:
+        rollout_file.write_text(text)
+        endpoint.process.send_signal(signal.SIGHUP)
+        said = [endpoint.process.stdout.readline().rstrip() for _ in range(lines)]
+        return said
+
+    assert follow(f"candidates: [{{bundle: {surer_bundle}, shadow: 0.5}}]\n", 2) == [
+        f"serving {bundle_path}",
+        f"  {surer_bundle}: weight 0, shadow 0.5",
+    ]
+    assert [each["version"] for each in client.get("/model").json()["versions"]] == versions
+    assert follow("candidats: []\n", 1)[0].startswith("nothing has changed: candidats=[]: no such key")
+    assert follow("bundle: /nowhere\n", 2)[0].startswith("nothing has changed: /nowhere is not a bundle")
+    assert [each["version"] for each in client.get("/model").json()["versions"]] == versions
+    assert follow("{}\n", 1) == [f"serving {bundle_path}"]
+    assert [each["version"] for each in client.get("/model").json()["versions"]] == versions[:1]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])

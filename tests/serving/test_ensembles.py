@@ -182,7 +182,7 @@ def test_the_card_tells_members_views_and_cascade(
 
 def test_a_picture_that_breaks_on_the_way_does_not_break_its_batch(both: Gateway, picture: Picture) -> None:
     good, broken = both.ensemble.prepare(picture(3)), Prepared(picture(3)[:60])
-    first, second = both._forward([good, broken], ("none", False))
+    first, second = both.stable._forward([good, broken], ("none", False))
     assert isinstance(first, tuple)
     assert first[1] == 2
     assert isinstance(second, ImageError)

@@ -75,7 +75,7 @@ def test_a_network_without_a_map_is_422(
     def refuse(*_: object) -> None:
         raise UserError("MLP has no map of features that Grad-CAM could show", "leave out explain")
 
-    monkeypatch.setattr(gateway._explanations._explainer, "heat", refuse)
+    monkeypatch.setattr(gateway.stable._explanations._explainer, "heat", refuse)
     answer = send("POST", "/predict?explain=true", content=picture())
     assert answer.status_code == 422
     assert answer.json() == {

@@ -24,13 +24,13 @@ def stuck() -> Iterator[Callable[[Gateway], threading.Event]]:
     events: list[threading.Event] = []
 
     def hold(gateway: Gateway) -> threading.Event:
-        event, forward = threading.Event(), gateway._member._forward
+        event, forward = threading.Event(), gateway.stable._member._forward
 
         def wait(*batch: Any) -> Any:
             assert event.wait(20)
             return forward(*batch)
 
-        gateway._member._forward = wait
+        gateway.stable._member._forward = wait
         events.append(event)
         return event
 

@@ -151,7 +151,7 @@ def test_unexpected_errors_tell_nothing(
     def broken(*_: object) -> None:
         raise KeyError("secret")
 
-    monkeypatch.setattr(gateway._member, "_forward", broken)
+    monkeypatch.setattr(gateway.stable._member, "_forward", broken)
     status, details = call("ModelInfer", model_name="my-run", inputs=[image(picture())])
     assert status == grpc.StatusCode.INTERNAL
     assert "secret" not in details

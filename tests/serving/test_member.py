@@ -159,3 +159,23 @@ def test_cores_heed_the_quota_of_a_container(tmp_path: Any, monkeypatch: pytest.
     for text, cores in (("max 100000", everything), ("100000 100000", 1), ("50000 100000", 1)):
         quota.write_text(text)
         assert usable_cores() == cores
+
+
+def test_batches_run_at_once_where_that_is_asked_for(model: Model) -> None:
+    member: Member[int, int] = Member(model, 2, threads=1, at_once=2)
+
+    async def run() -> list[Any]:
+        model.go.clear()
+        tasks = [asyncio.create_task(member.run(value)) for value in range(6)]
+        while len(model.batches) < 2:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        assert model.batches == [2, 2]
+        model.go.set()
+        return await asyncio.gather(*tasks)
+
+    assert [result.answer for result in asyncio.run(run())] == list(range(6))
+    assert model.batches == [2, 2, 2]
+    assert len(model.threads) == 2
+    assert member.running_s() == 0
+    member.close()

@@ -151,7 +151,7 @@ def test_unexpected_errors_tell_nothing_about_the_inside(
         raise KeyError("secret")
 
     with monkeypatch.context() as patch:
-        patch.setattr(gateway._member, "_forward", broken)
+        patch.setattr(gateway.stable._member, "_forward", broken)
         response = send("POST", "/predict", content=picture())
     refused(response, 500)
     assert "secret" not in response.text

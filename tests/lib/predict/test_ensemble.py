@@ -1,4 +1,6 @@
 import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from lib.errors import RunError
 from lib.images.decode import ImageError
 from lib.images.views import VIEWS
 from lib.predict.engines import Engine, choose_engine
-from lib.predict.ensemble import Ensemble
+from lib.predict.ensemble import Ensemble, Logits, Question
 from lib.predict.folder import Folder, folder_of, read_folder
 from lib.predict.predictor import Predictor
 
@@ -144,3 +146,27 @@ def test_the_golden_pictures_are_checked(ensemble_path: Path) -> None:
 def test_what_is_no_picture_is_refused(ensemble_path: Path) -> None:
     with pytest.raises(ImageError, match="not an image"):
         Ensemble.load(ensemble_path).predict([b"<html></html>"])
+
+
+def test_members_that_are_asked_at_once_say_the_same(ensemble_path: Path, digits: Path) -> None:
+    images = pictures(digits)
+    cascade = read_folder(ensemble_path).manifest.cascade
+    assert cascade is not None
+    thresholds = [0.9] * len(cascade.thresholds)
+    folder = changed(ensemble_path, cascade=cascade.model_copy(update={"thresholds": thresholds}))
+    at_once: list[int] = []
+
+    def ask_all(ask: Callable[[Question], Logits], questions: Iterable[Question]) -> Iterable[Logits]:
+        listed = list(questions)
+        at_once.append(len(listed))
+        return pool.map(ask, listed)
+
+    with ThreadPoolExecutor(2) as pool:
+        here, elsewhere = Ensemble(folder), Ensemble(folder, ask_all=ask_all)
+        for views in (None, "none"):
+            expected = here.run([here.prepare(data) for data in images], views)
+            found = elsewhere.run([elsewhere.prepare(data) for data in images], views)
+            np.testing.assert_array_equal(found.members_used, expected.members_used)
+            np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
+    assert at_once[-1] == 2  # without a cascade
+    assert set(at_once[:-1]) == {1}  # with one, nobody is asked who may not have to be
