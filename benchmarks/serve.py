@@ -1,12 +1,14 @@
 """Compare serving in Manta with its peers: the same pictures, network and engine, one after the other.
 
 python benchmarks/serve.py
-python benchmarks/serve.py rounds=1 seconds=5 'servers=[manta, fastapi]'
+python benchmarks/serve.py rounds=1 seconds=5 'servers=[manta, fastapi]' 'parts=[servers]'
+python benchmarks/serve.py 'parts=[ensemble]' ensemble.path=runs/ensembles/pets ensemble.data=runs/pets
 
 Each server gets a photograph as JPEG and answers with the five likeliest classes: as many requests as 16
 connections bring, then 60 % of what it answered then, at random moments. Peers come with the `bench` extra;
 one that is not installed is named as missing. The network has random weights, so that accuracy in int8 says
-nothing here: jobs/quantize.py is the gate.
+nothing here: jobs/quantize.py is the gate. Then an ensemble with a cascade is compared with a plain one
+(cascade.py).
 """
 
 import base64
@@ -14,6 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +25,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from cascade import EnsembleSection, measure_cascade
 from child import Child, ChildError, environment_without
 from corpus import write_corpus
 from pydantic import Field
@@ -57,6 +61,8 @@ _OPEN_CONNECTIONS = 64
 _START_S = 180.0
 _CALIBRATION = 48
 _HERE = Path(__file__).parent
+# Ratios and absolute figures.
+Found = tuple[dict[str, float], dict[str, object]]
 
 
 class Settings(Section):
@@ -79,6 +85,10 @@ class Settings(Section):
     """Times that everything is run; medians are shown."""
     servers: tuple[Server, ...] = ("manta", "manta_int8", "fastapi", "litserve", "ray_naive")
     """Which to measure; manta_int8 is Manta with a bundle of jobs/quantize.py."""
+    parts: tuple[Literal["servers", "ensemble"], ...] = ("servers", "ensemble")
+    """What to measure: servers of one network, an ensemble with a cascade."""
+    ensemble: EnsembleSection = EnsembleSection()
+    """An ensemble with a cascade, and what is sent to it."""
 
 
 @dataclass(frozen=True)
@@ -93,24 +103,45 @@ class Work:
 
 def main() -> None:
     settings = read_settings(Settings, "serve", "Compare serving in Manta with its peers.")
+    ratios: dict[str, float] = {}
+    absolute: dict[str, object] = {}
+    with tempfile.TemporaryDirectory(prefix="manta-benchmark-") as name:
+        for part in settings.parts:
+            found = PARTS[part](Path(name), settings)
+            ratios |= found[0]
+            absolute |= found[1]
+    finish("serve", ratios=ratios, absolute=absolute)
+
+
+def measure_servers(folder: Path, settings: Settings) -> Found:
+    """Measure every server, in turns."""
     missing = {name: _NEEDS[name] for name in settings.servers if find_spec(_NEEDS.get(name, "lib")) is None}
     if settings.engine == "openvino" and find_spec("openvino") is None:
         missing = dict.fromkeys(settings.servers, "openvino")
     names = [name for name in settings.servers if name not in missing]
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     failed: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="manta-benchmark-") as name:
-        work = prepare_work(Path(name), settings, int8="manta_int8" in names)
-        for number in range(settings.rounds):
-            for server in names:
-                if server in failed:
-                    continue
-                say(f"round {number + 1} of {settings.rounds}: {server}")
-                try:
-                    found[server].append(measure(server, work, settings, work.folder / f"{server}-{number}"))
-                except ChildError as error:
-                    failed[server] = str(error)
-    show(settings, found, missing, failed)
+    work = prepare_work(folder, settings, int8="manta_int8" in names)
+    for number in range(settings.rounds):
+        for server in names:
+            if server in failed:
+                continue
+            say(f"round {number + 1} of {settings.rounds}: {server}")
+            try:
+                found[server].append(measure(server, work, settings, folder / f"{server}-{number}"))
+            except ChildError as error:
+                failed[server] = str(error)
+    return show(settings, found, missing, failed)
+
+
+def measure_ensemble(folder: Path, settings: Settings) -> Found:
+    """Measure a cascade, and a plain ensemble."""
+    connections, rounds = settings.connections, settings.rounds
+    try:
+        return measure_cascade(folder, settings.ensemble, rounds=rounds, connections=connections)
+    except ChildError as error:
+        print(f"  failed: ensemble: {error}")
+        return {}, {}
 
 
 def prepare_work(folder: Path, settings: Settings, *, int8: bool) -> Work:
@@ -221,8 +252,8 @@ def show(
     found: dict[str, list[dict[str, float]]],
     missing: dict[str, str],
     failed: dict[str, str],
-) -> None:
-    """Print the tables and the last line; a server that failed in one round is in no ratio."""
+) -> Found:
+    """Print the tables; a server that failed in one round is in no ratio."""
     rows = {name: results for name, results in found.items() if results and name not in failed}
     medians = {
         name: {key: median(r[key] for r in results) for key in results[0]} for name, results in rows.items()
@@ -248,10 +279,17 @@ def show(
         ratios["p99_over_p50"] = median(each["p99_ms_at_60"] / each["p50_ms_at_60"] for each in rows["manta"])
     if ratios:
         print_table("ratios", ["ratio", "value"], [[name, value] for name, value in ratios.items()])
-    rounded = {
-        name: {key: round(value, 3) for key, value in values.items()} for name, values in medians.items()
-    }
-    finish("serve", ratios={key: round(value, 3) for key, value in ratios.items()}, absolute=rounded)
+    return _rounded(ratios), {name: _rounded(values) for name, values in medians.items()}
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {key: round(value, 3) for key, value in values.items()}
+
+
+PARTS: dict[str, Callable[[Path, Settings], Found]] = {
+    "servers": measure_servers,
+    "ensemble": measure_ensemble,
+}
 
 
 if __name__ == "__main__":

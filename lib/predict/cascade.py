@@ -4,8 +4,11 @@
     thresholds = fit_thresholds(steps, max_drop=0.002)
     exits = stops(steps, thresholds)                       # [n]: after which stage each image stops
 
-Thresholds are fitted so that accuracy stays within a margin of the full ensemble's, at the least cost. They
-are fitted to one part of the images and have to be judged on another. Legend: s stages, n images.
+Thresholds are fitted so that accuracy stays within a margin of the full ensemble's, at the least cost. The
+accuracy that they are fitted to is the expected one, by the calibrated probabilities of the last stage:
+counts of right answers differ by a handful of images, and the cheapest of many thresholds would be one that
+had luck with these. They are fitted to one part of the images and judged by counts on another. Legend: s
+stages, n images.
 """
 
 from collections.abc import Sequence
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 # Shares of the images that may stop after a stage, tried one after the other.
 _SHARES = np.concatenate([np.linspace(0.02, 0.98, 33), [0.99, 1.0]])
 _SWEEPS = 6
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Steps:
     """[s, n]: the probability of the answer, calibrated."""
     correct: NDArray[np.bool_]
     """[s, n]"""
+    expected: NDArray[np.float64]
+    """[s, n]: the probability that the last stage, which knows most, gives to the answer."""
     cost: NDArray[np.float64]
     """[s]: milliseconds per image up to and with this stage."""
     members: NDArray[np.int64]
@@ -35,7 +41,13 @@ class Steps:
 
     def take(self, rows: NDArray[np.int64]) -> "Steps":
         """Return the same for some of the images."""
-        return Steps(self.confidence[:, rows], self.correct[:, rows], self.cost, self.members)
+        return Steps(
+            self.confidence[:, rows],
+            self.correct[:, rows],
+            self.expected[:, rows],
+            self.cost,
+            self.members,
+        )
 
 
 def stops(steps: Steps, thresholds: Sequence[float | None]) -> NDArray[np.int64]:
@@ -54,7 +66,7 @@ def accuracy_drop(steps: Steps, exits: NDArray[np.int64]) -> float:
 
 
 def fit_thresholds(steps: Steps, max_drop: float) -> list[float | None]:
-    """Return thresholds with the least mean cost among those that lose at most `max_drop` of accuracy.
+    """Return thresholds with the least mean cost among those expected to lose at most `max_drop` of accuracy.
 
     Two stages at a time are searched whole, until no pair gets better: for up to three stages that is an
     exhaustive search over the shares of images that stop. None stands for a stage where nobody stops.
@@ -91,20 +103,20 @@ def _fit_one(
     """
     exits = stops(steps, [*limits[:place], None, *limits[place + 1 :]])
     images = np.arange(len(exits))
-    right = steps.correct[exits, images]
+    right = steps.expected[exits, images]
     costs = steps.cost[exits]
     here = np.flatnonzero(exits > place)
     here = here[np.argsort(-steps.confidence[place, here], kind="stable")]
     saved = np.concatenate([[0.0], np.cumsum(costs[here] - steps.cost[place])])
-    lost = np.concatenate([[0], np.cumsum(right[here].astype(int) - steps.correct[place, here])])
+    lost = np.concatenate([[0], np.cumsum(right[here] - steps.expected[place, here])])
     # How many of them reach each of the levels, the highest first.
     descending = levels[::-1]
     reached = np.searchsorted(-steps.confidence[place, here], -descending, side="right")
     cost = costs.mean() - saved[reached] / len(images)
-    drop = (steps.correct[-1].sum() - right.sum() + lost[reached]) / len(images)
-    cost = np.where(drop <= max_drop, cost, np.inf)
+    before = (steps.expected[-1].sum() - right.sum()) / len(images)
+    cost = np.where(before + lost[reached] / len(images) <= max_drop + _ROUNDING, cost, np.inf)
     lowest = int(np.argmin(cost))
-    without = costs.mean() if steps.correct[-1].sum() - right.sum() <= max_drop * len(images) else np.inf
+    without = costs.mean() if before <= max_drop + _ROUNDING else np.inf
     if cost[lowest] < without:
         return float(cost[lowest]), float(descending[lowest])
     return float(without), None

@@ -79,16 +79,20 @@ class Fit:
 
     def walk(self, table: Table, cascade: Cascade) -> Steps:
         """Return what is answered after each stage, as a cascade needs to know it."""
-        confidence, correct, members = [], [], []
+        confidence, answers, members = [], [], []
         for (asked, each), temperature in zip(
             self.means(table, cascade.stages), (*cascade.temperatures, self.temperature), strict=True
         ):
             mean = tempered(combine(each, self.weights[asked], "mean"), temperature)
             confidence.append(mean.max(axis=1))
-            correct.append(self._answer(asked, each, temperature).argmax(axis=1) == table.labels)
+            answers.append(self._answer(asked, each, temperature).argmax(axis=1))
             members.append(len(asked))
         costs = [self.cost(cascade.stages[: number + 1]) for number in range(len(cascade.stages))]
-        return Steps(np.stack(confidence), np.stack(correct), np.array(costs), np.array(members))
+        given = np.stack(answers)
+        expected = mean[np.arange(len(mean)), given]
+        return Steps(
+            np.stack(confidence), given == table.labels, expected, np.array(costs), np.array(members)
+        )
 
     def answers(self, table: Table) -> NDArray[np.float64]:
         """Return what the ensemble answers, [n, k], with its cascade if it has one."""

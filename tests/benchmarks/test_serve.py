@@ -17,7 +17,7 @@ def _run(*words: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.integration
 def test_a_small_run_compares_what_is_installed_and_names_what_is_not() -> None:
-    done = _run("engine=torch", "servers=[manta,fastapi,litserve]")
+    done = _run("engine=torch", "servers=[manta,fastapi,litserve]", "parts=[servers]")
     assert done.returncode == 0, done.stderr
     assert "failed:" not in done.stdout
     result = json.loads(done.stdout.splitlines()[-1])
@@ -33,6 +33,27 @@ def test_a_small_run_compares_what_is_installed_and_names_what_is_not() -> None:
         assert measured["rps"] > 0
         assert measured["memory_mb"] > 0
         assert measured["p50_ms_at_60"] <= measured["p99_ms_at_60"]
+
+
+@pytest.mark.integration
+def test_a_cascade_is_compared_with_a_plain_ensemble_on_the_same_pictures() -> None:
+    done = _run("parts=[ensemble]", "ensemble.images=60")
+    assert done.returncode == 0, done.stderr
+    assert "failed:" not in done.stdout
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result["ratios"]) == {"cascade_vs_naive", "cascade_accuracy_drop"}
+    cascade, everybody = (result["absolute"][name] for name in ("manta_cascade", "ray_naive_ensemble"))
+    drop = result["ratios"]["cascade_accuracy_drop"]
+    assert drop == pytest.approx(everybody["accuracy"] - cascade["accuracy"], abs=1e-3)
+    assert 1 <= cascade["members_asked"] < everybody["members_asked"] == 3
+    # Far above chance: the labels are those of the pictures that were sent.
+    assert min(cascade["accuracy"], everybody["accuracy"]) > 0.5
+
+
+def test_an_ensemble_without_pictures_for_it_is_refused() -> None:
+    done = _run("parts=[ensemble]", "ensemble.path=runs/ensembles/pets")
+    assert done.returncode == 2
+    assert "give ensemble.path and ensemble.data" in done.stderr
 
 
 def test_a_server_that_does_not_exist_is_refused() -> None:

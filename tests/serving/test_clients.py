@@ -23,9 +23,15 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
+from lib.config.schema import EvaluateConfig
+from lib.config.serving import LimitsSection
+from lib.data.dataset import open_dataset
 from lib.images.preprocess import normalise, prepare
+from lib.metrics import Outcomes
 from lib.predict.predictor import Predictor
+from lib.train.evaluation import evaluate_bundle, plan_evaluation
 from serving.proxy import free_ports
+from serving.schemas import ANSWERS
 from tests.serving.pictures import bodies
 from tests.serving.test_endpoint import Launched
 
@@ -48,7 +54,8 @@ CHECKS = (
     checks.response_schema_conformance,
     checks.response_headers_conformance,
 )
-MODEL = "my-run"
+MODEL = "small"
+IMAGES = 1000
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +69,10 @@ def grpc_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def endpoint(bundle_path: Path, folder: Path, grpc_port: int) -> Iterator[Launched]:
+def endpoint(digits_bundle: Path, folder: Path, grpc_port: int) -> Iterator[Launched]:
     (folder / "tokens").write_text(f"another-token\n{TOKEN}\n")
     words = [
-        f"bundle={bundle_path}",
+        f"bundle={digits_bundle}",
         f"grpc.port={grpc_port}",
         f"auth.token_file={folder / 'tokens'}",
         f"log.access_dir={folder / 'logs'}",
@@ -126,10 +133,10 @@ def test_tritonclient_lists_and_checks(
 
 @pytest.mark.parametrize("module", [tritonclient.http, tritonclient.grpc])
 def test_same_numbers_by_every_way(
-    module, over_http, over_grpc, client: httpx.Client, bundle_path: Path, picture: Picture
+    module, over_http, over_grpc, client: httpx.Client, digits_bundle: Path, picture: Picture
 ) -> None:
     triton, headers = (over_http, BEARER) if module is tritonclient.http else (over_grpc, METADATA)
-    predictor = Predictor(bundle_path)
+    predictor = Predictor(digits_bundle)
     spec = predictor.bundle.preprocess
     for group in range(4):
         images = [picture(8 * group + seed, 60, 40, "JPEG") for seed in range(8)]
@@ -143,7 +150,7 @@ def test_same_numbers_by_every_way(
             answer = triton.infer(MODEL, [sent], request_id="seven", headers=dict(headers))
             np.testing.assert_allclose(answer.as_numpy("probabilities"), expected, atol=1e-5)
             labels = [label.decode() for label in answer.as_numpy("label")]
-            assert labels == [f"digit {index}" for index in expected.argmax(1)]
+            assert labels == [predictor.bundle.classes[index] for index in expected.argmax(1)]
             response = answer.get_response()
             assert (response["id"] if isinstance(response, dict) else response.id) == "seven"
         files = [("file", data) for data in images]
@@ -151,6 +158,42 @@ def test_same_numbers_by_every_way(
         for row, found in zip(expected, answers, strict=True):
             for item in found["predictions"]:
                 assert abs(item["probability"] - row[item["index"]]) < 1e-5
+
+
+def test_a_thousand_pictures_get_the_same_numbers_by_every_way_and_when_they_are_evaluated(
+    over_grpc: tritonclient.grpc.InferenceServerClient,
+    client: httpx.Client,
+    digits: Path,
+    digits_bundle: Path,
+    tmp_path: Path,
+) -> None:
+    samples = open_dataset(str(digits)).samples("train")
+    images = [samples.read(number) for number in range(IMAGES)]
+    samples.close()
+    expected = Predictor(digits_bundle).predict(images)
+    over: dict[str, list[np.ndarray]] = {"http": [], "grpc": []}
+    at_a_time = LimitsSection().max_images
+    for first in range(0, IMAGES, at_a_time):
+        batch = images[first : first + at_a_time]
+        image = tritonclient.grpc.InferInput("image", [len(batch)], "BYTES")
+        image.set_data_from_numpy(np.array(batch, dtype=np.object_))
+        answer = over_grpc.infer(MODEL, [image], headers=dict(METADATA))
+        over["grpc"].extend(answer.as_numpy("probabilities"))
+        response = client.post("/predict?top_k=10", files=[("file", data) for data in batch])
+        for each in ANSWERS.validate_json(response.text):
+            found = sorted(each.predictions, key=lambda item: item.index)
+            over["http"].append(np.array([item.probability for item in found]))
+    for rows in over.values():
+        np.testing.assert_allclose(rows, expected, rtol=0, atol=1e-5)
+
+    values = {"bundle": str(digits_bundle), "data": {"root": str(digits)}, "split": "train",
+              "out": str(tmp_path / "evaluation"), "run": {"num_workers": 0}}  # fmt: skip
+    evaluate_bundle(plan_evaluation(EvaluateConfig.model_validate(values)))
+    outcomes = Outcomes.load(tmp_path / "evaluation/outcomes.npz")
+    assert outcomes.ids[:IMAGES].tolist() == list(range(IMAGES))
+    assert outcomes.predicted[:IMAGES].tolist() == expected.argmax(1).tolist()
+    same = np.take_along_axis(expected, outcomes.top_index[:IMAGES], axis=1)
+    np.testing.assert_allclose(outcomes.top_probability[:IMAGES], same, rtol=0, atol=1e-5)
 
 
 def test_grpc_refuses_as_http_does(over_grpc: tritonclient.grpc.InferenceServerClient) -> None:

@@ -1,23 +1,28 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lib.predict.cascade import Steps, accuracy_drop, fit_thresholds, stops
 
 
-def walked(count: int = 3000, stages: int = 3) -> Steps:
+def walked(count: int = 3000, stages: int = 3, seed: int = 0) -> Steps:
     """Stages of which each is right more often, and as often as it is confident."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     ease = rng.beta(5, 1.2, count)
     confidence = np.stack([ease ** (1 / (1 + stage)) for stage in range(stages)])
     luck = rng.random(count)
-    return Steps(
-        confidence, luck < confidence, np.array([1.0, 4.0, 12.0, 30.0][:stages]), np.arange(stages) + 1
-    )
+    costs = np.array([1.0, 4.0, 12.0, 30.0][:stages])
+    return Steps(confidence, luck < confidence, confidence, costs, np.arange(stages) + 1)
+
+
+def expected_drop(steps: Steps, exits: np.ndarray) -> float:
+    return float((steps.expected[-1] - steps.expected[exits, np.arange(len(exits))]).mean())
 
 
 def test_an_image_stops_where_it_is_first_confident_enough() -> None:
     confidence = np.array([[0.9, 0.2, 0.3], [0.1, 0.8, 0.3], [0.0, 0.0, 0.0]])
-    steps = Steps(confidence, np.ones((3, 3), dtype=bool), np.arange(3.0), np.arange(3))
+    steps = Steps(confidence, np.ones((3, 3), dtype=bool), confidence, np.arange(3.0), np.arange(3))
     assert stops(steps, [0.85, 0.8]).tolist() == [0, 1, 2]
     assert stops(steps, [None, 0.8]).tolist() == [2, 1, 2]
     assert stops(steps, [None, None]).tolist() == [2, 2, 2]
@@ -27,8 +32,16 @@ def test_an_image_stops_where_it_is_first_confident_enough() -> None:
 def test_thresholds_save_cost_within_the_margin(stages: int) -> None:
     steps = walked(stages=stages)
     exits = stops(steps, fit_thresholds(steps, 0.01))
-    assert accuracy_drop(steps, exits) <= 0.01
+    assert 0.005 < expected_drop(steps, exits) <= 0.01
     assert steps.cost[exits].mean() < 0.75 * steps.cost[-1]
+
+
+def test_the_margin_is_kept_on_images_that_nothing_was_fitted_to() -> None:
+    others = walked(count=50_000, seed=99)
+    for seed in range(5):
+        exits = stops(others, fit_thresholds(walked(count=1000, seed=seed), 0.01))
+        # Fitted to counts, one of these loses 0.019, and the mean of many is above the margin.
+        assert accuracy_drop(others, exits) < 0.013
 
 
 def test_a_wider_margin_is_never_dearer() -> None:
@@ -48,12 +61,11 @@ def test_no_cheaper_pair_of_thresholds_keeps_the_margin() -> None:
         for two in others:
             exits = stops(steps, [one, two])
             # The grid of the search is another one: cheaper by a hair is not a better choice missed.
-            assert steps.cost[exits].mean() > best - 0.3 or accuracy_drop(steps, exits) > 0.01
+            assert steps.cost[exits].mean() > best - 0.3 or expected_drop(steps, exits) > 0.01
 
 
 def test_where_the_first_member_is_never_sure_nobody_stops() -> None:
     steps = walked()
-    blind = Steps(
-        steps.confidence, np.array([False, True, True])[:, None] & steps.correct, steps.cost, steps.members
-    )
+    seeing = np.array([False, True, True])[:, None]
+    blind = replace(steps, correct=seeing & steps.correct, expected=seeing * steps.expected)
     assert fit_thresholds(blind, 0.0)[0] is None
