@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -111,9 +112,10 @@ def test_a_bundle_of_another_stem_says_what_to_type(digits_bundle: Path, tmp_pat
 def test_a_bundle_brings_its_preprocessing(digits_bundle: Path, tmp_path: Path) -> None:
     copy = tmp_path / "bundle"
     shutil.copytree(digits_bundle, copy)
-    manifest = (copy / "bundle.json").read_text()
-    assert manifest.count("0.5") == 2  # mean and standard deviation
-    (copy / "bundle.json").write_text(manifest.replace("0.5", "0.25"))
+    manifest = json.loads((copy / "bundle.json").read_text())
+    assert (manifest["preprocess"]["mean"], manifest["preprocess"]["std"]) == ([0.5], [0.5])
+    manifest["preprocess"] |= {"mean": [0.25], "std": [0.25]}
+    (copy / "bundle.json").write_text(json.dumps(manifest))
     own = default_preprocess("lenet5", str(digits_bundle), channels=1)
     assert own == default_preprocess("lenet5", channels=1)
     assert default_preprocess("lenet5", str(copy), channels=3)["mean"] == (0.25, 0.25, 0.25)
