@@ -20,18 +20,26 @@ _WORDS = ("ServeConfig", "Work")
 
 
 def values_page(schemas: Mapping[str, dict[str, Any]]) -> str:
-    """Return the page."""
-    return "\n".join([_HEAD, *(line for chart, schema in schemas.items() for line in _chart(chart, schema))])
+    """Return the page: what several charts have in common once, then each chart."""
+    rows = {chart: list(map(_line, _rows(schema, schema, ""))) for chart, schema in schemas.items()}
+    many = [chart for chart, schema in schemas.items() if "rayVersion" in schema["properties"]]
+    shared = [line for line in rows[many[0]] if all(line in rows[chart] for chart in many)]
+    page = [_HEAD, *_section(f"Common to {', '.join(many)}", "What a Ray cluster is made of.", shared)]
+    for chart, schema in schemas.items():
+        own = [line for line in rows[chart] if chart not in many or line not in shared]
+        page += _section(chart, schema["description"], own)
+    return "\n".join(page)
 
 
-def _chart(chart: str, schema: dict[str, Any]) -> Iterator[str]:
-    yield from (f"## {chart}", "", schema["description"], "")
-    yield from ("| key | type | default | |", "|---|---|---|---|")
-    for key, field in _rows(schema, schema, ""):
-        default = json.dumps(field["default"], ensure_ascii=False) if "default" in field else ""
-        cells = [f"`{key}`", _kind(field), f"`{default}`" if default else "", field.get("description", "")]
-        yield f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
-    yield ""
+def _section(title: str, about: str, lines: list[str]) -> list[str]:
+    return [f"## {title}", "", about, "", "| key | type | default | |", "|---|---|---|---|", *lines, ""]
+
+
+def _line(row: tuple[str, dict[str, Any]]) -> str:
+    key, field = row
+    default = json.dumps(field["default"], ensure_ascii=False) if "default" in field else ""
+    cells = [f"`{key}`", _kind(field), f"`{default}`" if default else "", field.get("description", "")]
+    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _rows(field: dict[str, Any], root: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
