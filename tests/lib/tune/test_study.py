@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +80,9 @@ def test_trials_may_have_several_workers(make_study: Plan) -> None:
     plan = make_study(*FEW, "search.optim.lr.grid=[0.01, 0.001]", "run.num_workers=2", "run.trace=true")
     result = run_study(plan)
     assert result["trials"] == {"finished": 2}
+    best = json.loads((plan.runs / result["best_trial"] / "result.json").read_text())
+    assert result["metrics"] == best["metrics"]
+    assert not (plan.folder / "state/tune").exists()
     for each in plan.planned:
         ranks = {path.stem.partition("-")[2] for path in (plan.runs / each.name / "trace").glob("*.jsonl")}
         assert ranks == {"rank0", "rank1"}
@@ -96,12 +98,3 @@ def test_a_trial_that_fails_does_not_hinder_the_others(make_study: Plan, capsys:
     assert (plan.folder / "report/index.html").exists()
     assert (plan.folder / "bundle/bundle.json").exists()
     assert "best 000-lr-0.01" in capsys.readouterr().out
-
-
-def test_results_come_from_run_folders_not_from_ray_tune(make_study: Plan, tmp_path: Path) -> None:
-    plan = make_study(*FEW, "search.run.seed.grid=[0, 1]")
-    run_study(plan)
-    assert not (plan.folder / "state/tune").exists()
-    result = json.loads((plan.folder / "result.json").read_text())
-    best = json.loads((plan.runs / result["best_trial"] / "result.json").read_text())
-    assert result["metrics"] == best["metrics"]
