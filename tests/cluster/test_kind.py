@@ -18,6 +18,7 @@ from lib.config.clusters import KindConfig
 from lib.config.load import load
 from lib.errors import UserError
 from tests.conftest import free_port
+from tests.helm.charts import Charts, objects
 
 # Notes its words, one line a call; fails where FAILS is among them, and plays the few answers that are read.
 STAND_IN = """#!{python}
@@ -155,7 +156,6 @@ def test_the_layout_is_one_node() -> None:
     assert [node["role"] for node in layout["nodes"]] == ["control-plane"]
 
 
-@pytest.mark.skipif(not (ROOT / "helm").exists(), reason="this checkout has no charts")
 def test_files_that_are_named_exist() -> None:
     steps = up_steps(KindConfig(), exists=False)
     named = [word for step in steps for word in step.command if word.startswith(str(ROOT))]
@@ -163,10 +163,7 @@ def test_files_that_are_named_exist() -> None:
     assert [word for word in named if not Path(word).exists()] == []
 
 
-@pytest.mark.skipif(not (ROOT / "helm").exists(), reason="this checkout has no charts")
 def test_what_the_charts_render_is_what_the_steps_wait_for(tmp_path: Path) -> None:
-    from tests.helm.charts import Charts, objects
-
     rendered = {}
     charts = Charts(tmp_path / "charts")
     for step in up_steps(KindConfig(image="team/manta:0.2.0"), exists=True):
