@@ -9,17 +9,23 @@ from helm.values.pods import JobHead, Resources, WorkerGroup
 from helm.values.ray import RayValues
 from helm.values.section import Int32, Item, Key, LabelKey, Name, Values
 from lib.config.ensembles import EnsembleConfig
+from lib.config.exporting import ExportConfig
 from lib.config.packing import PackConfig
+from lib.config.predicting import PredictConfig
 from lib.config.quantizing import QuantizeConfig
 from lib.config.schema import EvaluateConfig, FinetuneConfig
+from lib.config.tune import TuneConfig
 
 # A job script and the model of its words: all that a new kind of job needs.
 KINDS: dict[str, type[BaseModel]] = {
     "pack": PackConfig,
     "finetune": FinetuneConfig,
+    "tune": TuneConfig,
     "evaluate": EvaluateConfig,
     "ensemble": EnsembleConfig,
     "quantize": QuantizeConfig,
+    "predict": PredictConfig,
+    "export": ExportConfig,
 }
 
 _fields: dict[str, Any] = {

@@ -9,8 +9,9 @@ from ray.serve.schema import ServeDeploySchema
 
 from lib.config.load import load
 from lib.config.serving import ServeConfig
-from serving.app import DEPLOYMENT, NAME, _words
+from serving.app import DEPLOYMENT, NAME
 from serving.messages import SERVICER
+from serving.rollout import words
 from tests.helm.charts import Charts, Object, only, profiles
 
 
@@ -51,11 +52,11 @@ def test_the_configuration_of_every_profile_is_strictly_valid(charts: Charts, pr
     assert (application.name, application.import_path) == (NAME, "serving.app:build")
     assert [each.name for each in application.deployments] in ([], [DEPLOYMENT])
     # The arguments go the way that serving.app:build takes them.
-    words = load(ServeConfig, list(_words(application.args))).config
+    endpoint = load(ServeConfig, list(words(application.args))).config
     given = values.get("endpoint", {"bundle": "runs/digits/bundle"})
-    assert words.bundle == given.get("bundle", "runs/digits/bundle")
+    assert endpoint.bundle == given.get("bundle", "runs/digits/bundle")
     for key, value in given.get("serve", {}).items():
-        assert getattr(words.serve, key) == value
+        assert getattr(endpoint.serve, key) == value
 
 
 def test_what_ray_ignores_is_found() -> None:
@@ -98,7 +99,7 @@ def test_whole_numbers_stay_whole(charts: Charts) -> None:
     args = serve_config(charts, values)["applications"][0]["args"]
     assert args["limits"]["max_pixels"] == 50_000_000
     assert isinstance(args["limits"]["max_pixels"], int)
-    assert load(ServeConfig, list(_words(args))).config.serve.request_timeout_s == 12.5
+    assert load(ServeConfig, list(words(args))).config.serve.request_timeout_s == 12.5
 
 
 def test_a_pod_lives_until_what_it_admitted_has_ended(charts: Charts) -> None:
