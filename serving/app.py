@@ -31,6 +31,7 @@ from serving.auth import Tokens, read_tokens
 from serving.board import Board
 from serving.gateway import Gateway
 from serving.grpc_service import rpc
+from serving.lineup import Followed
 from serving.rollout import read_rollout, words
 from serving.routes import create_app
 from serving.split import GATEWAY_CORES, TARGET_ONGOING, MemberReplica, elsewhere
@@ -207,9 +208,9 @@ class Replica:
         self.gateway = await asyncio.to_thread(Gateway, self._config, rollout, placing, board.share)
         self.gateway.watch()
 
-    async def refused(self) -> list[tuple[str, str]]:
-        """Return what this replica does not serve although it was told to, and why."""
-        return list(self.gateway.lineup.refused)
+    async def followed(self) -> Followed:
+        """Return the last rollout that this replica is done with, and what it refused of it."""
+        return self.gateway.followed
 
     def check_health(self) -> None:
         self.gateway.check_health()

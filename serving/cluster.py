@@ -26,6 +26,7 @@ from lib.config.serving import ServeConfig
 from lib.errors import RunError, UserError
 from lib.predict.folder import read_folder
 from serving.app import DEPLOYMENT, NAME, application
+from serving.lineup import Followed
 from serving.listen import answers, check_port, listens
 from serving.messages import SERVICER
 from serving.split import GATEWAY_CORES
@@ -33,7 +34,9 @@ from serving.split import GATEWAY_CORES
 # Changes the versions that are served; returns what was refused, and why.
 RollOut = Callable[[Rollout], list[tuple[str, str]]]
 _LOGS = "see /tmp/ray/session_latest/logs/serve"
-_ANSWER_S = 60
+# For loading and proving all versions, and how often is asked meanwhile.
+_ANSWER_S = 120
+_LOOK_S = 0.2
 
 
 @contextlib.contextmanager
@@ -117,16 +120,22 @@ def _roll_out(
     try:
         serve.run(application(config, rollout, code_version=code_version), name=NAME)
         replicas = serve.status().applications[NAME].deployments[DEPLOYMENT].replica_states
-        if "RUNNING" not in map(str.upper, replicas):
+        if not {"RUNNING", "UPDATING", "STARTING"} & set(map(str.upper, replicas)):
             return []  # asking would start one
-        return asyncio.run_coroutine_threadsafe(_ask_refused(), loop).result(_ANSWER_S)
+        return asyncio.run_coroutine_threadsafe(_refused(rollout), loop).result()
     except (RuntimeError, RayServeException, RayError, TimeoutError) as error:
         raise RunError(f"the versions may not have changed: {cause_of(str(error))}", _LOGS) from None
 
 
-async def _ask_refused() -> list[tuple[str, str]]:
-    refused: list[tuple[str, str]] = await serve.get_app_handle(NAME).refused.remote()
-    return refused
+async def _refused(rollout: Rollout) -> list[tuple[str, str]]:
+    """Ask until a replica answers that has followed, for another may be loading still."""
+    handle = serve.get_app_handle(NAME)
+    async with asyncio.timeout(_ANSWER_S):
+        while True:
+            followed: Followed = await handle.followed.remote()
+            if followed.rollout == rollout:
+                return list(followed.refused)
+            await asyncio.sleep(_LOOK_S)
 
 
 @contextlib.contextmanager
@@ -140,6 +149,7 @@ def _running_loop() -> Iterator[asyncio.AbstractEventLoop]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
 
 
 def _deploy(config: ServeConfig, rollout: Rollout, code_version: str) -> None:

@@ -30,7 +30,7 @@ from lib.images.spec import PreprocessSpec
 from lib.predict.ensemble import Ensemble
 from lib.predict.folder import Folder, name_of, read_folder
 from lib.predict.member import Prepared
-from serving.lineup import Lineup, build_lineup
+from serving.lineup import Followed, Lineup, build_lineup
 from serving.member import Result, usable_cores
 from serving.metrics import Recorder
 from serving.problems import RequestError
@@ -69,6 +69,7 @@ class Gateway:
         self._metrics = Recorder()
         self._asked = rollout or Rollout()
         self._use(self._build(self._asked, None))
+        self.followed = Followed(self._asked, self.lineup.refused)
         self._watched: Trial | None = None
         self._changing = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
@@ -159,6 +160,7 @@ class Gateway:
                 self._use(lineup)
                 for version in set(before.versions()) - set(lineup.versions()):
                     self._retire(version)
+            self.followed = Followed(rollout, self.lineup.refused)
             self.watch()
 
     def refuse(self, what: str, error: MantaError) -> None:

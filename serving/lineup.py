@@ -87,6 +87,14 @@ class Lineup:
         )
 
 
+@dataclass(frozen=True)
+class Followed:
+    """A rollout that a replica is done with, and what it refused of it."""
+
+    rollout: Rollout
+    refused: tuple[tuple[str, str], ...]
+
+
 def share_of(text: str) -> float:
     """Return a number from 0 to 1, evenly distributed, that depends on a text alone."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64

@@ -225,7 +225,7 @@ def test_versions_follow_a_file(
         f"  {surer_bundle}: weight 0, shadow 0.5",
     ]
     assert [each["version"] for each in client.get("/model").json()["versions"]] == versions
-    assert follow("candidats: []\n", 1)[0].startswith("nothing has changed: candidats=[]: no such key")
+    assert follow("candidats: []\n", 1)[0].startswith("nothing has changed: candidats: no such key")
     assert follow("bundle: /nowhere\n", 2)[0].startswith("nothing has changed: /nowhere is not a bundle")
     assert [each["version"] for each in client.get("/model").json()["versions"]] == versions
     assert follow("{}\n", 1) == [f"serving {bundle_path}"]
