@@ -2,11 +2,14 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# Where pip put the programs that tests call.
+BIN = Path(sys.executable).parent
 PAGES = [ROOT / "docs/kubernetes.md", *sorted((ROOT / "cluster").rglob("README.md"))]
 VALUES = ROOT / "docs/values.md"
 # What the page names besides values of the charts: words of jobs, fields and names of others.
@@ -44,7 +47,7 @@ def test_shell_blocks_are_shell(page: Path) -> None:
     for block in blocks:
         # Placeholders, and files to source that are made later, are no mistakes.
         checked = subprocess.run(
-            ["shellcheck", "--shell=bash", "--exclude=SC1091", "-"],
+            [BIN / "shellcheck", "--shell=bash", "--exclude=SC1091", "-"],
             input=block,
             capture_output=True,
             text=True,

@@ -20,6 +20,8 @@ from lib.runtime import ENVIRONMENT
 from tests.cluster import dockerfile
 
 ROOT = Path(__file__).parents[2]
+# Where pip put the programs that tests call.
+BIN = Path(sys.executable).parent
 PATH = ROOT / "cluster/image/Dockerfile"
 STAGES = dockerfile.read(PATH)
 FINAL = STAGES["manta"]
@@ -41,14 +43,14 @@ def installed(stage: dockerfile.Stage) -> set[str]:
 
 
 def test_hadolint_has_nothing_to_say() -> None:
-    linted = subprocess.run(["hadolint", "--no-color", str(PATH)], capture_output=True, text=True)
+    linted = subprocess.run([BIN / "hadolint", "--no-color", str(PATH)], capture_output=True, text=True)
     assert linted.returncode == 0, linted.stdout + linted.stderr
 
 
 def test_shellcheck_has_nothing_to_say() -> None:
     scripts = sorted(map(str, (ROOT / "cluster").rglob("*.sh")))
     assert len(scripts) >= 2
-    linted = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
+    linted = subprocess.run([BIN / "shellcheck", *scripts], capture_output=True, text=True)
     assert linted.returncode == 0, linted.stdout
 
 

@@ -14,6 +14,8 @@ from lib.config.load import load
 from lib.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+# Where pip put the programs that tests call.
+BIN = Path(sys.executable).parent
 CONFIG = VmConfig(head="10.0.0.10", workers=("10.0.0.11", "node-2.example"), key="/keys/id")
 
 
@@ -55,7 +57,7 @@ def test_its_commands_are_shell() -> None:
     script = "#!/bin/bash\n" + "\n".join(commands)
     # SC2164: what a `cd` that fails leads to is the launcher's to handle; SC2154: RAY_HEAD_IP comes from it.
     checked = subprocess.run(
-        ["shellcheck", "--exclude=SC2164,SC2154", "-"], input=script, capture_output=True, text=True
+        [BIN / "shellcheck", "--exclude=SC2164,SC2154", "-"], input=script, capture_output=True, text=True
     )
     assert checked.returncode == 0, checked.stdout
 
