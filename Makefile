@@ -24,7 +24,7 @@ demo: $(INSTALLED) ## pack, fine-tune, evaluate, serve and predict, all on this 
 # What starts a Ray waits a lot, so two processes of tests run side by side. OpenMP threads that spin while they wait
 # would take each other's core. Helm's engine brings a runtime of its own (Go): it stays out of the process that tests lib.
 PYTEST = $(BIN)/pytest --durations=20
-ASIDE := tests/serving
+ASIDE := tests/benchmarks tests/serving
 test: export OMP_WAIT_POLICY = PASSIVE
 test: lint ## lint, types and all tests
 	@{ $(PYTEST) -m "not integration" tests/lib; lib=$$?; \
