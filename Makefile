@@ -23,19 +23,23 @@ demo: $(INSTALLED) ## pack, fine-tune, evaluate, serve and predict, all on this 
 
 # What starts a Ray waits a lot, so two processes of tests run side by side. OpenMP threads that spin while they wait
 # would take each other's core. Helm's engine brings a runtime of its own (Go): it stays out of the process that tests lib.
+# What sends signals to its own process has a process to itself.
 PYTEST = $(BIN)/pytest --durations=20
+SIGNALS := tests/lib/train/test_signals.py
 ASIDE := tests/benchmarks tests/serving
 test: export OMP_WAIT_POLICY = PASSIVE
 test: lint ## lint, types and all tests
-	@{ $(PYTEST) -m "not integration" tests/lib; lib=$$?; \
+	@{ $(PYTEST) $(SIGNALS); signals=$$?; \
+		$(PYTEST) -m "not integration" tests/lib --ignore=$(SIGNALS); lib=$$?; \
 		$(PYTEST) -m "not integration" --ignore=tests/lib; rest=$$?; \
 		$(PYTEST) -m integration $(ASIDE); aside=$$?; \
-		exit $$((lib ? lib : rest ? rest : aside)); } > .aside-tests.log 2>&1 & aside=$$!; \
+		exit $$((signals ? signals : lib ? lib : rest ? rest : aside)); } > .aside-tests.log 2>&1 & aside=$$!; \
 		$(PYTEST) -m integration $(ASIDE:%=--ignore=%); main=$$?; \
 		wait $$aside; aside=$$?; cat .aside-tests.log; exit $$((aside ? aside : main))
 
 test-fast: $(INSTALLED) ## unit tests only, in seconds
-	$(BIN)/pytest -m "not integration"
+	$(BIN)/pytest -m "not integration" --ignore=$(SIGNALS)
+	$(BIN)/pytest $(SIGNALS)
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .
