@@ -30,9 +30,10 @@ from lib.images.spec import PreprocessSpec
 from lib.predict.ensemble import Ensemble
 from lib.predict.folder import Folder, name_of, read_folder
 from lib.predict.member import Prepared
+from lib.recorder import Recorder
+from lib.track.serving_metrics import SERVING
 from serving.lineup import Followed, Lineup, build_lineup
 from serving.member import Result, usable_cores
-from serving.metrics import Recorder
 from serving.problems import RequestError
 from serving.question import Question, check_question
 from serving.schemas import Answer, ModelCard, ModelName
@@ -66,7 +67,7 @@ class Gateway:
         self._placing = placing
         self._share = share
         self._name = url_name(name_of(input_path(config.bundle)))
-        self._metrics = Recorder()
+        self._metrics = Recorder(SERVING)
         self._asked = rollout or Rollout()
         self._use(self._build(self._asked, None))
         self.followed = Followed(self._asked, self.lineup.refused)

@@ -18,9 +18,9 @@ from typing import Literal
 
 from lib.config.serving import ServeSection
 from lib.predict.member import Prepared
+from lib.recorder import Recorder
 from serving.lineup import Candidate, Lineup
 from serving.member import Result
-from serving.metrics import Recorder
 from serving.problems import RequestError
 from serving.rule import Counts
 from serving.version import Row, Version

@@ -22,7 +22,7 @@ FLOORS = [
         "lib.track",
     ],
     ["lib.config", "lib.images", "lib.models"],
-    ["lib.cluster", "lib.data", "lib.bundle"],
+    ["lib.cluster", "lib.recorder", "lib.data", "lib.bundle"],
     ["lib.report"],
     ["lib.predict"],
     ["lib.train"],
@@ -45,7 +45,7 @@ NO_RAY = [
     name
     for floor in FLOORS
     for name in floor
-    if name not in ("lib.cluster", "lib.train", "lib.tune", "jobs", "serving")
+    if name not in ("lib.cluster", "lib.recorder", "lib.train", "lib.tune", "jobs", "serving")
 ]
 
 
