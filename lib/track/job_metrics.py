@@ -1,0 +1,23 @@
+"""What is left of a job when it has ended: each metric once, as lib/track/training_metrics.py.
+
+Jobs that ask for it (`track.prometheus`) leave them in a file for node-exporter or at a push gateway, without
+Ray, so their names begin with manta_ and not with ray_manta_. `task`: pack, finetune, evaluate, predict.
+`name`: the folder that it wrote. Each task keeps the figures of its last job alone, so labels are bounded.
+"""
+
+from lib.track.metric import Metric
+
+JOBS: dict[str, Metric] = {
+    "job_success": Metric("gauge", "bool", ("task", "name"), "1 if the job did what it was asked, else 0."),
+    "job_seconds": Metric("gauge", "seconds", ("task", "name"), "Time of the job, from start to end."),
+    "job_images": Metric(
+        "gauge", "images", ("task", "name"), "Images packed, in the splits of a run, measured, or answered."
+    ),
+    "job_bad_samples": Metric("gauge", "images", ("task", "name"), "Images that could not be used."),
+    "job_accuracy": Metric(
+        "gauge", "fraction", ("task", "name", "split"), "Accuracy measured by a finetune or evaluate job."
+    ),
+    "job_ended_timestamp_seconds": Metric(
+        "gauge", "seconds", ("task", "name"), "When the job ended, as a Unix time."
+    ),
+}
