@@ -10,6 +10,7 @@ import math
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -56,6 +57,12 @@ def connect() -> None:
         problem = f"no Ray answers at RAY_ADDRESS={address}: {str(error).splitlines()[0]}"
         hint = "start it, or unset RAY_ADDRESS; if it asks for a token, set RAY_AUTH_MODE=token"
         raise UserError(problem, hint) from None
+
+
+def is_connected() -> bool:
+    """Tell whether this process talks to a Ray, without loading it."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def _keep_token_private() -> None:

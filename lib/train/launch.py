@@ -23,6 +23,7 @@ from lib.train.plan import RunPlan
 from lib.train.resume import CONFIG, claim
 from lib.train.shared import check_shared
 from lib.train.signals import heeded_signals
+from lib.train.telemetry import open_telemetry
 from lib.train.world import World
 
 
@@ -93,8 +94,8 @@ def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[
 
     Raises `RunError` if it cannot go on, with what to change.
     """
-    with explained(plan.config, world.size):
-        trainer = Trainer(plan, world, say_line)
+    with open_telemetry(plan, world, say_line) as telemetry, explained(plan.config, world.size):
+        trainer = Trainer(plan, world, say_line, telemetry)
         try:
             with deterministic(plan.config.run.deterministic):
                 trainer.run()
