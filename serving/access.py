@@ -103,6 +103,7 @@ class Access:
                     method=scope["method"],
                     path=scope["path"],
                     status=seen.status,
+                    version=scope["state"].get("version", ""),
                     duration_ms=round((perf_counter() - start) * 1000, 3),
                     received_bytes=seen.received,
                     sent_bytes=seen.sent,

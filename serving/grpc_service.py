@@ -84,6 +84,7 @@ async def answer(method: str, request: Any, context: Any, gateway: Gateway, door
                 method=method,
                 path=f"/{SERVICE}/{method}",
                 status=code.name,
+                version=getattr(response, "model_version", ""),
                 duration_ms=round((perf_counter() - start) * 1000, 3),
                 received_bytes=request.ByteSize(),
                 sent_bytes=response.ByteSize(),

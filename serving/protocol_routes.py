@@ -84,6 +84,7 @@ def _add_infer(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
             query, inputs = await gate.aside(read, body, length) if large else read(body, length)
             asked = Asked([output.name for output in query.outputs], request.state.request_id, version)
             outputs, model = await infer(gate, inputs, asked)
+            request.state.version = model.version
             return write(query, model, outputs)
 
     for path in (_MODEL, _VERSION):

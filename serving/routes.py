@@ -78,6 +78,7 @@ def _add_predict(app: FastAPI, gateway: Callable[[], Gateway]) -> None:
                 top_k, views, explain, explain_class, request_id=request.state.request_id, since=since
             )
             answers = await gate.predict(images.data, question)
+        request.state.version = answers[0].model.version
         one, many = answers[0].model_dump_json, ANSWERS.dump_json
         body = many(answers, exclude_none=True) if images.many else one(exclude_none=True)
         return Response(body, media_type="application/json")

@@ -1,8 +1,8 @@
 """What is left of a job when it has ended: each metric once, as lib/track/training_metrics.py.
 
 Jobs that ask for it (`track.prometheus`) leave them in a file for node-exporter or at a push gateway, without
-Ray, so their names begin with manta_ and not with ray_manta_. `task`: pack, finetune, evaluate, predict.
-`name`: the folder that it wrote. Each task keeps the figures of its last job alone, so labels are bounded.
+Ray, so their names begin with manta_ and not with ray_manta_. `task` is pack, finetune, tune, evaluate or
+predict, `name` the dataset, run, study, bundle or folder. Each task keeps the figures of its last job alone.
 """
 
 from lib.track.metric import Metric
@@ -11,7 +11,7 @@ JOBS: dict[str, Metric] = {
     "job_success": Metric("gauge", "bool", ("task", "name"), "1 if the job did what it was asked, else 0."),
     "job_seconds": Metric("gauge", "seconds", ("task", "name"), "Time of the job, from start to end."),
     "job_images": Metric(
-        "gauge", "images", ("task", "name"), "Images packed, in the splits of a run, measured, or answered."
+        "gauge", "images", ("task", "name"), "Images packed, measured (by a finetune job too), or answered."
     ),
     "job_bad_samples": Metric("gauge", "images", ("task", "name"), "Images that could not be used."),
     "job_accuracy": Metric(

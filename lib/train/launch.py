@@ -11,7 +11,7 @@ import torch
 
 from lib.cluster import Placement, connect, local_device, place
 from lib.config.yaml_write import to_yaml
-from lib.console import say
+from lib.console import identify, say
 from lib.errors import MantaError, UserError
 from lib.files import write_text
 from lib.train.determinism import deterministic
@@ -32,6 +32,7 @@ def launch(plan: RunPlan) -> dict[str, Any]:
 
     What cannot start leaves no folder. Raises `UserError` for that, and `RunError` if the run cannot go on.
     """
+    identify(run=plan.folder.name)
     result = read_result(plan.folder)
     if result is not None:
         say(f"the run {plan.folder.name} had finished")

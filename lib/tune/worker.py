@@ -21,7 +21,7 @@ import torch
 
 from lib.cluster import Placement
 from lib.config.schema import FinetuneConfig
-from lib.console import say
+from lib.console import identify, say
 from lib.train.group import run_on_ray
 from lib.train.launch import begin, train
 from lib.train.memory import forget_peak
@@ -74,6 +74,7 @@ class Work:
             self._thread.join()
 
     def _run(self) -> None:
+        identify(run=self._plan.counted_as, trial=self._plan.folder.name)
         try:
             with begin(self._plan, wait_s=_ORPHAN_S):
                 self._train()
