@@ -1,4 +1,4 @@
-"""What a job says: progress lines, the closing block, readable errors; to people, or with MANTA_LOG=json in JSON.
+"""What a job says: progress lines, the closing block, readable errors; with MANTA_LOG=json, in JSON.
 
 console.identify(run="photos")      # what lines of JSON carry from now on
 console.say("epoch 1/10  loss 0.31")
