@@ -37,7 +37,7 @@ class Report:
 
 
 @contextmanager
-def reported(task: str, name: str, target: str | None) -> Iterator[Report]:
+def reported(task: str, subject: str, target: str | None) -> Iterator[Report]:
     """Follow a job to its end, and leave its figures at `track.prometheus`, if that is given."""
     report, started, has_ended = Report(), time.monotonic(), False
     try:
@@ -45,17 +45,17 @@ def reported(task: str, name: str, target: str | None) -> Iterator[Report]:
         has_ended = True
     finally:
         if target is not None:
-            registry = _registry(report, task, name)
-            registry.set("job_success", has_ended and report.has_passed, task=task, name=name)
-            registry.set("job_seconds", time.monotonic() - started, task=task, name=name)
+            registry = _registry(report, task, subject)
+            registry.set("job_success", has_ended and report.has_passed, task=task, subject=subject)
+            registry.set("job_seconds", time.monotonic() - started, task=task, subject=subject)
             Publisher(registry, target, task, say)()
 
 
-def _registry(report: Report, task: str, name: str) -> Registry:
+def _registry(report: Report, task: str, subject: str) -> Registry:
     registry = Registry(JOBS)
-    registry.set("job_images", report.images, task=task, name=name)
-    registry.set("job_bad_samples", report.bad_samples, task=task, name=name)
-    registry.set("job_ended_timestamp_seconds", time.time(), task=task, name=name)
+    registry.set("job_images", report.images, task=task, subject=subject)
+    registry.set("job_bad_samples", report.bad_samples, task=task, subject=subject)
+    registry.set("job_ended_timestamp_seconds", time.time(), task=task, subject=subject)
     for split, accuracy in report.accuracy.items():
-        registry.set("job_accuracy", accuracy, task=task, name=name, split=split)
+        registry.set("job_accuracy", accuracy, task=task, subject=subject, split=split)
     return registry

@@ -2,22 +2,27 @@
 
 Jobs that ask for it (`track.prometheus`) leave them in a file for node-exporter or at a push gateway, without
 Ray, so their names begin with manta_ and not with ray_manta_. `task` is pack, finetune, tune, evaluate or
-predict, `name` the dataset, run, study, bundle or folder. Each task keeps the figures of its last job alone.
+predict, `subject` the dataset, run, study, bundle or folder. Each task keeps the figures of its last job alone.
 """
 
 from lib.track.metric import Metric
 
 JOBS: dict[str, Metric] = {
-    "job_success": Metric("gauge", "bool", ("task", "name"), "1 if the job did what it was asked, else 0."),
-    "job_seconds": Metric("gauge", "seconds", ("task", "name"), "Time of the job, from start to end."),
-    "job_images": Metric(
-        "gauge", "images", ("task", "name"), "Images packed, measured (by a finetune job too), or answered."
+    "job_success": Metric(
+        "gauge", "bool", ("task", "subject"), "1 if the job did what it was asked, else 0."
     ),
-    "job_bad_samples": Metric("gauge", "images", ("task", "name"), "Images that could not be used."),
+    "job_seconds": Metric("gauge", "seconds", ("task", "subject"), "Time of the job, from start to end."),
+    "job_images": Metric(
+        "gauge",
+        "images",
+        ("task", "subject"),
+        "Images packed, measured (by a finetune job too), or answered.",
+    ),
+    "job_bad_samples": Metric("gauge", "images", ("task", "subject"), "Images that could not be used."),
     "job_accuracy": Metric(
-        "gauge", "fraction", ("task", "name", "split"), "Accuracy measured by a finetune or evaluate job."
+        "gauge", "fraction", ("task", "subject", "split"), "Accuracy measured by a finetune or evaluate job."
     ),
     "job_ended_timestamp_seconds": Metric(
-        "gauge", "seconds", ("task", "name"), "When the job ended, as a Unix time."
+        "gauge", "seconds", ("task", "subject"), "When the job ended, as a Unix time."
     ),
 }

@@ -19,14 +19,14 @@ class Metric:
 class Recording(Protocol):
     """Where the metrics of a table are written: lib/recorder.py with Ray, lib/track/registry.py without."""
 
-    def count(self, name: str, /, by: float = 1, **labels: str) -> None:
+    def count(self, name: str, by: float = 1, **labels: str) -> None:
         """Add to a counter."""
         ...
 
-    def observe(self, name: str, /, value: float, **labels: str) -> None:
+    def observe(self, name: str, value: float, **labels: str) -> None:
         """Add a value to a histogram."""
         ...
 
-    def set(self, name: str, /, value: float, **labels: str) -> None:
+    def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
         ...

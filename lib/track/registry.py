@@ -1,7 +1,7 @@
 """The metrics of a table in a process without Ray; lib/track/publish.py leaves them for Prometheus.
 
     registry = Registry(JOBS)
-    registry.set("job_images", 1797, task="pack", name="digits")
+    registry.set("job_images", 1797, task="pack", subject="digits")
 
 Their names in Prometheus begin with manta_, and counters end with _total.
 """
@@ -38,14 +38,14 @@ class Registry:
                     exported, metric.help, metric.labels, registry=self.metrics, buckets=metric.buckets
                 )
 
-    def count(self, name: str, /, by: float = 1, **labels: str) -> None:
+    def count(self, name: str, by: float = 1, **labels: str) -> None:
         """Add to a counter."""
         self._counters[name].labels(**labels).inc(by)
 
-    def observe(self, name: str, /, value: float, **labels: str) -> None:
+    def observe(self, name: str, value: float, **labels: str) -> None:
         """Add a value to a histogram."""
         self._histograms[name].labels(**labels).observe(value)
 
-    def set(self, name: str, /, value: float, **labels: str) -> None:
+    def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
         self._gauges[name].labels(**labels).set(value)
