@@ -78,6 +78,16 @@ def amount(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.{1 if size_bytes < 10_000_000 else 0}f} MB"
 
 
+def duration(seconds: float) -> str:
+    """Write a time as people say it: 8s, 2m10s, 3h05m."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
 def run_job(main: Callable[[], None]) -> None:
     """Run an entry point; turn a `MantaError` into one readable message and its exit code."""
     prepare_process()

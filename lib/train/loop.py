@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.amp import GradScaler
 
+from lib.console import duration
 from lib.data.loader import Batch
 from lib.data.order import mix
 from lib.errors import RunError
@@ -34,7 +35,7 @@ from lib.train.memory import peak_mb
 from lib.train.notice import Notice, Order
 from lib.train.optim import build_optimizer, set_learning_rate
 from lib.train.plan import RunPlan
-from lib.train.progress import Progress, duration
+from lib.train.progress import Progress
 from lib.train.recompute import recompute_blocks
 from lib.train.schedules import learning_rate, rate_curve
 from lib.train.sharding import gathered, level, scattered, scattered_optimizer, shard_blocks

@@ -9,6 +9,7 @@ if progress.is_due():
 import time
 from collections.abc import Callable
 
+from lib.console import duration
 from lib.train.stages import Stage, stage_at, work_before
 
 INTERVAL_S = 5.0
@@ -60,13 +61,3 @@ class Progress:
             f"{duration(self.left_s(epoch, step))} left"
         )
         self._last, self._images, self._wait_s = now, 0, 0.0
-
-
-def duration(seconds: float) -> str:
-    """Write a time as people say it: 8s, 2m10s, 3h05m."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

@@ -8,8 +8,7 @@ from typing import Any
 
 from ray.tune import Callback
 
-from lib.console import say
-from lib.train.progress import duration
+from lib.console import duration, say
 from lib.tune.plan import StudyPlan
 from lib.tune.standing import (
     LEADERBOARD,
