@@ -68,7 +68,7 @@ def is_connected() -> bool:
 
 
 def metrics_addresses() -> list[str]:
-    """Return HOST:PORT where nodes export their metrics: of the Ray at RAY_ADDRESS, else of those that run here.
+    """Return HOST:PORT where nodes export metrics: of the Ray at RAY_ADDRESS, else of those that run here.
 
     Raises `UserError` if there is none.
     """

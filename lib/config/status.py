@@ -24,6 +24,6 @@ class StatusConfig(Section):
     metrics: list[Annotated[str, AfterValidator(_address)]] = Field(
         default=[], examples=[["127.0.0.1:8080", "10.0.0.4:8080"]]
     )
-    """Where nodes export metrics. By default all nodes of the Ray at RAY_ADDRESS, else those of this machine."""
+    """Where nodes export metrics. By default all nodes of the Ray at RAY_ADDRESS, else this machine's."""
     seconds: Count = 10
-    """Time over which rates and latencies are taken. Ray exports every ten seconds, so less shows little."""
+    """Time over which rates and latencies are taken. Ray exports every ten seconds, so fewer show little."""
