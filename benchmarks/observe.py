@@ -3,7 +3,7 @@
 python benchmarks/observe.py
 python benchmarks/observe.py 'parts=[train]' rounds=4
 
-Training runs in this process, beside a Ray of its own that exports the metrics. Small steps are the worst case,
+Training runs in this process, beside a Ray of its own that exports them. Small steps are the worst case,
 hence small networks on small pictures.
 """
 
