@@ -44,7 +44,7 @@ def status(before: Snapshot, after: Snapshot) -> Iterator[str]:
     """Yield a table of runs and one of endpoints; rates are taken from one look to the other."""
     added = after.since(before)
     runs = [_run(after, added, key) for key in sorted(after.of("train_running"), key=sorted)]
-    clusters = sorted({dict(key).get(_CLUSTER, "") for key in after.of("replicas")})
+    clusters = sorted({dict(key).get(_CLUSTER, "") for key in after.of("capacity")})
     yield from _table("training", _RUNS, runs)
     yield from _table("serving", _ENDPOINTS, [_endpoint(after, added, cluster) for cluster in clusters])
 
@@ -125,7 +125,7 @@ def _endpoint(after: Snapshot, added: Snapshot, cluster: str) -> list[str]:
     drifts = after.of("drift", **own).values()
     shares = after.of("version_share", **own)
     return [
-        f"{after.total('ready', **own):g} of {after.total('replicas', **own):g}",
+        f"{after.total('ready', **own):g}",
         f"{answered / added.at:,.1f}",
         share("4"),
         share("5"),
