@@ -44,7 +44,7 @@ def status(before: Snapshot, after: Snapshot) -> Iterator[str]:
     """Yield a table of runs and one of endpoints; rates are taken from one look to the other."""
     added = after.since(before)
     runs = [_run(after, added, key) for key in sorted(after.of("train_running"), key=sorted)]
-    clusters = sorted({dict(key).get(_CLUSTER, "") for key in after.of("capacity")})
+    clusters = sorted({dict(key).get(_CLUSTER, "") for key in after.of("replicas")})
     yield from _table("training", _RUNS, runs)
     yield from _table("serving", _ENDPOINTS, [_endpoint(after, added, cluster) for cluster in clusters])
 
@@ -119,13 +119,14 @@ def _endpoint(after: Snapshot, added: Snapshot, cluster: str) -> list[str]:
         found = sum(count for code, count in codes.items() if code.startswith(first))
         return f"{found / answered:.1%}" if answered else _UNKNOWN
 
-    images = {
-        int(dict(key)["members"]): count for key, count in added.of("images_by_members_total", **own).items()
-    }
+    images = [
+        (int(dict(key)["members"]), count)
+        for key, count in added.of("images_by_members_total", **own).items()
+    ]
     drifts = after.of("drift", **own).values()
     shares = after.of("version_share", **own)
     return [
-        f"{after.total('ready', **own):g}",
+        f"{after.total('ready', **own):g} of {after.total('replicas', **own):g}",
         f"{answered / added.at:,.1f}",
         share("4"),
         share("5"),
@@ -137,9 +138,9 @@ def _endpoint(after: Snapshot, added: Snapshot, cluster: str) -> list[str]:
     ]
 
 
-def _mean(counts: dict[int, float]) -> str:
-    total = sum(counts.values())
-    return f"{sum(number * count for number, count in counts.items()) / total:.2f}" if total else _UNKNOWN
+def _mean(counts: Sequence[tuple[int, float]]) -> str:
+    total = sum(count for _, count in counts)
+    return f"{sum(number * count for number, count in counts) / total:.2f}" if total else _UNKNOWN
 
 
 def _milliseconds(seconds: float | None) -> str:
