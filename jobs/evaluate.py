@@ -11,6 +11,7 @@ from typing import Any
 from lib.config.load import load, show_plan
 from lib.config.schema import EvaluateConfig
 from lib.console import block, run_job, say
+from lib.track.job import reported
 
 
 def main() -> None:
@@ -26,7 +27,9 @@ def main() -> None:
     show_plan(loaded, plan.lines())
     if loaded.dry_run:
         return
-    result = evaluate_bundle(plan)
+    with reported("evaluate", plan.bundle.name, loaded.config.track.prometheus) as report:
+        result = evaluate_bundle(plan)
+        report.take(result)
     rows = measured_rows(result, loaded.config.split)
     if result["bad_samples"]:
         rows = {"left out": f"{result['bad_samples']} bad images: {plan.folder / 'quarantine.jsonl'}", **rows}

@@ -13,6 +13,7 @@ from lib.config.paths import input_path
 from lib.config.schema import FinetuneConfig
 from lib.console import block, run_job
 from lib.runtime import uncollected
+from lib.track.job import reported
 from lib.train.resume import check_unchanged, resume_words
 
 
@@ -42,7 +43,9 @@ def main() -> None:
     show_plan(loaded, plan.lines(), config=plan.config)
     if loaded.dry_run:
         return
-    result = launch(plan)
+    with reported("finetune", plan.folder.name, config.track.prometheus) as report:
+        result = launch(plan)
+        report.take(result)
     split, metrics = list(result["metrics"].items())[-1]
     rows = {
         "accuracy": f"{metrics['accuracy']:.4f} on {metrics['num_samples']:.0f} images of {split}",

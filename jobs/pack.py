@@ -7,12 +7,14 @@ python jobs/pack.py check runs/datasets/photos
 """
 
 import sys
+from pathlib import Path
 
 from lib.config.load import load, show_plan
 from lib.config.packing import CheckConfig, PackConfig
 from lib.config.words import with_key
 from lib.console import block, run_job, say
 from lib.errors import RunError
+from lib.track.job import reported
 
 
 def main() -> None:
@@ -37,7 +39,10 @@ def pack_images(words: list[str]) -> None:
     show_plan(loaded, plan.lines())
     if loaded.dry_run:
         return
-    packed = pack(config, plan, runner(config, plan))
+    with reported("pack", Path(config.out).name, config.track.prometheus) as report:
+        packed = pack(config, plan, runner(config, plan))
+        report.images = sum(split.num_samples for split in packed.manifest.splits.values())
+        report.bad_samples = len(packed.bad)
     rows = {
         **packed.remarks(config.resize),
         "dataset": packed.root,

@@ -8,6 +8,7 @@ import sys
 from lib.config.load import load, show_plan
 from lib.config.predicting import PredictConfig
 from lib.console import block, run_job, say
+from lib.track.job import reported
 
 
 def main() -> None:
@@ -22,7 +23,9 @@ def main() -> None:
     show_plan(loaded, plan.lines())
     if loaded.dry_run:
         return
-    result = predict(plan, say)
+    with reported("predict", plan.folder.name, loaded.config.track.prometheus) as report:
+        result = predict(plan, say)
+        report.take(result)
     rate = result["images_per_s"]
     rows = {
         "answered": f"{result['answered']:,} images" + (f", {rate:,.0f} a second" if rate else ""),

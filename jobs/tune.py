@@ -11,6 +11,7 @@ from lib.config.paths import input_path
 from lib.config.tune import TuneConfig
 from lib.console import block, run_job, say
 from lib.runtime import uncollected
+from lib.track.job import reported
 from lib.train.resume import resume_words
 
 
@@ -34,7 +35,9 @@ def main() -> None:
     show_plan(loaded, plan.lines(), config=plan.config)
     if loaded.dry_run:
         return
-    result = run_study(plan)
+    with reported("tune", plan.folder.name, config.track.prometheus) as report:
+        result = run_study(plan)
+        report.take(result)
     say()
     for line in result["finding"]:
         say(line)

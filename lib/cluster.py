@@ -5,13 +5,16 @@ place(requested="auto", use_gpu="auto")      # Placement(workers=1, gpu=False, c
 results = ray_map(function, items, at_a_time=4)
 """
 
+import contextlib
 import logging
 import math
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from lib.errors import MantaError, RunError, UserError
@@ -56,6 +59,47 @@ def connect() -> None:
         problem = f"no Ray answers at RAY_ADDRESS={address}: {str(error).splitlines()[0]}"
         hint = "start it, or unset RAY_ADDRESS; if it asks for a token, set RAY_AUTH_MODE=token"
         raise UserError(problem, hint) from None
+
+
+def is_connected() -> bool:
+    """Tell whether this process talks to a Ray, without loading it."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def metrics_addresses() -> list[str]:
+    """Return HOST:PORT where nodes export metrics: of the Ray at RAY_ADDRESS, else of those that run here.
+
+    Raises `UserError` if there is none.
+    """
+    if not os.environ.get("RAY_ADDRESS"):
+        return _local_metrics_addresses()
+    connect()
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # no types, as below
+    ray.shutdown()
+    ports = [(node["NodeManagerAddress"], node["MetricsExportPort"]) for node in nodes if node["Alive"]]
+    return [f"{host}:{port}" for host, port in ports if port > 0]
+
+
+def _local_metrics_addresses() -> list[str]:
+    """Find them in the folders that the Rays of this machine have, or had."""
+    folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
+    notes = sorted(folder.glob("session_*/metrics_export_port_*"), key=lambda path: -path.stat().st_mtime)
+    ports = dict.fromkeys(note.read_text().strip() for note in notes)
+    open_ones = [port for port in ports if port.isdigit() and _is_open(int(port))]
+    if not open_ones:
+        hint = "set RAY_ADDRESS, or say where metrics are: 'metrics=[HOST:PORT]'"
+        raise UserError("no Ray runs on this machine", hint)
+    return [f"127.0.0.1:{port}" for port in open_ones]
+
+
+def _is_open(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    return False
 
 
 def _keep_token_private() -> None:

@@ -21,7 +21,7 @@ from lib.config.load import load
 from lib.config.paths import input_path, output_path
 from lib.config.rollout import Rollout
 from lib.config.serving import ServeConfig, ServeSection
-from lib.console import say
+from lib.console import is_json, say
 from lib.errors import UserError
 from lib.predict.folder import read_folder
 from lib.runtime import ENVIRONMENT
@@ -113,7 +113,10 @@ def application(
         max_queued_requests=places * options.max_replicas + _HEADROOM,
         backpressure_config={"status_code": 429, "retry_after_s": 1},
         max_constructor_retry_count=start_attempts,
-        logging_config={"enable_access_log": config.log.access_dir is None},
+        logging_config={
+            "enable_access_log": config.log.access_dir is None,
+            "encoding": "JSON" if is_json() else "TEXT",
+        },
         **_scale(options, target, initial_replicas),
         **_shutdown(options),
     )

@@ -35,6 +35,7 @@ SAME_FLOOR = {
     ("lib.files", "lib.errors"),
     ("lib.track", "lib.errors"),
     ("lib.track", "lib.files"),
+    ("lib.track", "lib.console"),
     ("lib.calibration", "lib.metrics"),
     ("lib.significance", "lib.metrics"),
     ("lib.console", "lib.runtime"),

@@ -20,7 +20,7 @@ from lib.config.help import FLAGS, help_text, schema_text
 from lib.config.wording import did_you_mean
 from lib.config.words import Draft
 from lib.config.yaml_write import to_yaml
-from lib.console import say
+from lib.console import say, show
 from lib.errors import UserError
 
 T = TypeVar("T", bound=BaseModel)
@@ -94,14 +94,14 @@ def _answer(
     if "--help" in given or "-h" in given:
         texts = {flag: item.help if isinstance(item, Answer) else item for flag, item in declared.items()}
         width = shutil.get_terminal_size().columns
-        say(help_text(model, prog=prog, description=description, flags=texts, width=width))
+        show(help_text(model, prog=prog, description=description, flags=texts, width=width))
         raise SystemExit(0)
     if "--schema" in given:
-        say(schema_text(model))
+        show(schema_text(model))
         raise SystemExit(0)
     for flag, item in declared.items():
         if flag in given and isinstance(item, Answer):
-            say(item.text([word for word in words if word not in given]))
+            show(item.text([word for word in words if word not in given]))
             raise SystemExit(0)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lib.config.section import Auto, Count, Fraction, Section
+from lib.config.tracking import JobTrackSection
 
 ShardLabel = Literal["auto", "cls", "txt", "json"]
 
@@ -77,6 +78,7 @@ class PackConfig(Section):
     quarantine.jsonl."""
     max_pixels: Count = 178_956_970
     """Images with more pixels than this count as unreadable."""
+    track: JobTrackSection = JobTrackSection()
 
     @model_validator(mode="after")
     def _fits_the_source(self) -> Self:

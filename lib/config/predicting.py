@@ -10,6 +10,7 @@ from pydantic import Field
 from lib.config.reading import LoadingSection
 from lib.config.running import EvaluateRunSection
 from lib.config.section import Count, Section
+from lib.config.tracking import JobTrackSection
 
 
 class InputSection(LoadingSection):
@@ -44,3 +45,4 @@ class PredictConfig(Section):
     takes the fastest. Other engines round differently."""
     read: InputSection = InputSection()
     run: EvaluateRunSection = EvaluateRunSection()
+    track: JobTrackSection = JobTrackSection()

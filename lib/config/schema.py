@@ -28,7 +28,7 @@ from lib.config.optimisation import OptimSection
 from lib.config.reading import DataSection, ReadingSection
 from lib.config.running import EvaluateRunSection, RunSection
 from lib.config.section import Count, Section
-from lib.config.tracking import TrackSection
+from lib.config.tracking import JobTrackSection, TrackSection
 from lib.config.training import TrainSection
 
 
@@ -80,6 +80,7 @@ class EvaluateConfig(Section):
     """Folder for the report; must not exist. By default runs/evaluations/ and a name with the time. A model
     that passes the gate is copied into it with the verdict."""
     run: EvaluateRunSection = EvaluateRunSection()
+    track: JobTrackSection = JobTrackSection()
 
     @property
     def bundles(self) -> list[str]:

@@ -32,9 +32,31 @@ def _project(text: str) -> str:
     return text
 
 
-class TrackSection(Section):
+def _metrics_target(text: str) -> str:
+    """Accept the absolute path of a folder, or the address of a push gateway without a password."""
+    if text.startswith(("http://", "https://")):
+        if "@" in text.partition("://")[2].partition("/")[0]:
+            raise ValueError("a password would be kept with the run; let a proxy beside the job add it")
+    elif not text.startswith("/"):
+        raise ValueError(f"{text!r} is neither a folder (/DIR) nor a push gateway (http://HOST:9091)")
+    return text
+
+
+class JobTrackSection(Section):
+    """Where the figures of a job go when it ends; what fails there is a warning, no more."""
+
+    prometheus: Annotated[str, AfterValidator(_metrics_target)] | None = Field(
+        default=None, examples=["/var/lib/node_exporter", "http://127.0.0.1:9091"]
+    )
+    """Leave the figures of the job for Prometheus: in a folder that node-exporter's textfile collector reads,
+    or at a push gateway. They replace those of the last job of its kind."""
+
+
+class TrackSection(JobTrackSection):
     """Where the figures of each epoch go besides metrics.jsonl; what fails there is a warning, no more."""
 
+    metrics: bool = True
+    """Let worker 0 export metrics through Ray while it trains; without Ray, to track.prometheus."""
     tensorboard: bool = False
     """Write event files to tensorboard/ of the run."""
     mlflow: Annotated[str, AfterValidator(_tracking_uri)] | None = Field(

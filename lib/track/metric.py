@@ -1,7 +1,7 @@
 """What a metric is: a row of lib/track/training_metrics.py and lib/track/serving_metrics.py."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -14,3 +14,19 @@ class Metric:
     help: str
     buckets: tuple[float, ...] = ()
     """Upper bounds, of a histogram."""
+
+
+class Recording(Protocol):
+    """Where the metrics of a table are written: lib/recorder.py with Ray, lib/track/registry.py without."""
+
+    def count(self, name: str, by: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        ...
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Add a value to a histogram."""
+        ...
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        ...

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lib.console import duration
 from lib.data.feature_table import FeatureTable
 from lib.data.loader import Loader
 from lib.data.order import Ids
@@ -26,7 +27,7 @@ from lib.images.preprocess import normalise
 from lib.images.spec import PreprocessSpec
 from lib.models.cut import distance
 from lib.train.features import check_rows
-from lib.train.progress import INTERVAL_S, duration
+from lib.train.progress import INTERVAL_S
 from lib.train.step import DTYPES
 from lib.train.world import World
 

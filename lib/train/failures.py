@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from lib.config.schema import FinetuneConfig
 from lib.errors import MantaError, RunError
+from lib.train.signals import StoppedError
 
 # What allocators say (CUDA's, torch's on the CPU, C++'s), and Ray of a worker that it ended.
 _NO_MEMORY = (
@@ -19,6 +20,10 @@ _NO_MEMORY = (
     "low on memory",
 )
 _COMPILERS = ("torch._dynamo", "torch._inductor")
+
+
+class DivergedError(RunError):
+    """The loss became infinite or no number."""
 
 
 @contextmanager
@@ -37,13 +42,24 @@ def explained(config: FinetuneConfig, world_size: int) -> Iterator[None]:
 
 
 def check_loss(loss: float, epoch: int, config: FinetuneConfig) -> None:
-    """Raise `RunError` if a loss is no number; `epoch` counts from 0."""
+    """Raise `DivergedError` if a loss is no number; `epoch` counts from 0."""
     if not math.isfinite(loss):
-        raise RunError(
+        raise DivergedError(
             f"the loss became {loss} in epoch {epoch + 1}",
             "lower optim.lr, add optim.warmup_epochs, or set train.gradient_clip=1.0; "
             f"go on from the last state with run.resume={config.run.name}",
         )
+
+
+def outcome_of(error: BaseException | None) -> str:
+    """Return the `outcome` that the metrics of a run have for what ended its workers."""
+    if isinstance(error, DivergedError):
+        return "diverged"
+    if isinstance(error, StoppedError) or not isinstance(error, Exception | None):
+        return "stopped"
+    if isinstance(error, MantaError):
+        return "failed"
+    return "finished" if error is None else "crashed"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

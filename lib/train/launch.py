@@ -11,7 +11,7 @@ import torch
 
 from lib.cluster import Placement, connect, local_device, place
 from lib.config.yaml_write import to_yaml
-from lib.console import say
+from lib.console import identify, say
 from lib.errors import MantaError, UserError
 from lib.files import write_text
 from lib.train.determinism import deterministic
@@ -23,6 +23,7 @@ from lib.train.plan import RunPlan
 from lib.train.resume import CONFIG, claim
 from lib.train.shared import check_shared
 from lib.train.signals import heeded_signals
+from lib.train.telemetry import open_telemetry
 from lib.train.world import World
 
 
@@ -31,6 +32,7 @@ def launch(plan: RunPlan) -> dict[str, Any]:
 
     What cannot start leaves no folder. Raises `UserError` for that, and `RunError` if the run cannot go on.
     """
+    identify(run=plan.folder.name)
     result = read_result(plan.folder)
     if result is not None:
         say(f"the run {plan.folder.name} had finished")
@@ -93,8 +95,8 @@ def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[
 
     Raises `RunError` if it cannot go on, with what to change.
     """
-    with explained(plan.config, world.size):
-        trainer = Trainer(plan, world, say_line)
+    with open_telemetry(plan, world, say_line) as telemetry, explained(plan.config, world.size):
+        trainer = Trainer(plan, world, say_line, telemetry)
         try:
             with deterministic(plan.config.run.deterministic):
                 trainer.run()

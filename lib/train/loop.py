@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.amp import GradScaler
 
+from lib.console import duration
 from lib.data.loader import Batch
 from lib.data.order import mix
 from lib.errors import RunError
@@ -34,7 +35,7 @@ from lib.train.memory import peak_mb
 from lib.train.notice import Notice, Order
 from lib.train.optim import build_optimizer, set_learning_rate
 from lib.train.plan import RunPlan
-from lib.train.progress import Progress, duration
+from lib.train.progress import Progress
 from lib.train.recompute import recompute_blocks
 from lib.train.schedules import learning_rate, rate_curve
 from lib.train.sharding import gathered, level, scattered, scattered_optimizer, shard_blocks
@@ -43,6 +44,7 @@ from lib.train.signals import StoppedError
 from lib.train.stages import steps_before
 from lib.train.state import RunState, is_best, load_state
 from lib.train.step import step_settings, train_step
+from lib.train.telemetry import Telemetry
 from lib.train.tracking import open_tracker
 from lib.train.world import World
 from lib.train.writer import StateWriter
@@ -57,7 +59,7 @@ EVALUATION_BATCH = 64
 class Trainer:
     """A model in training and all that moves with it."""
 
-    def __init__(self, plan: RunPlan, world: World, say: Say) -> None:
+    def __init__(self, plan: RunPlan, world: World, say: Say, telemetry: Telemetry | None = None) -> None:
         config = plan.config
         self.plan, self.config, self.world = plan, config, world
         self.say = say if world.rank == 0 else lambda _: None
@@ -97,6 +99,8 @@ class Trainer:
             self.network = compiled(self.network)
         self.writer = StateWriter(plan.state_folder)
         self.tracker = open_tracker(plan, world, say)
+        self.telemetry = telemetry or Telemetry(plan, world)
+        self.telemetry.watch(self.optimizer, self.writer, self.inputs.quarantine)
         # State between two steps changes how three or more workers round, see `_epoch`.
         is_heeded = not (config.run.deterministic and world.size > 2)
         self.notice = Notice(world, self.say, config.train.checkpoint_every_s, is_heeded=is_heeded)
@@ -134,7 +138,7 @@ class Trainer:
         self.world.agree_on_buffers(self.measured)
         self.measured.eval()
         batch_size = min(self.config.train.batch_size, EVALUATION_BATCH)
-        with self.inputs.measuring(split) as (loader, num_samples, spec):
+        with self.telemetry.measuring(), self.inputs.measuring(split) as (loader, num_samples, spec):
             share = Share(num_samples, batch_size, self.world.rank, self.world.size, self.world.device)
             found = function(self.inputs.learning_part(self.measured), loader, spec, share)
         if self._is_sharded:
@@ -152,13 +156,14 @@ class Trainer:
         if self.world.rank == 0 and state.sums:
             sums += torch.tensor(state.sums, dtype=torch.float64, device=self.world.device)
         asked = time.monotonic()
+        self.telemetry.begin(state.sums)
         self._epoch_images = 0
         order = self.inputs.order(state.epoch)
         for batch in self.inputs.training(state.epoch, order, state.step):
             wait_s = time.monotonic() - asked
             images = order.global_size(state.step)
             set_learning_rate(self.optimizer, self._rate(state.step / order.num_steps))
-            loss, correct = self._step(model, batch, images)
+            loss, correct, norm = self._step(model, batch, images)
             if self.ema is not None:
                 self.ema.update(self.model)
             if state.epoch == state.step == 0:
@@ -169,7 +174,10 @@ class Trainer:
             state.step += 1
             self._epoch_images += images
             progress.step(images, wait_s)
+            self.telemetry.step(images, wait_s)
             if progress.is_due():
+                done, left_s = state.step / order.num_steps, progress.left_s(state.epoch, state.step - 1)
+                self.telemetry.live(state.epoch + done, sums, norm, left_s)
                 check_loss(float(loss), state.epoch, self.config)
                 progress.line(state.epoch, state.step - 1, float(loss) / len(batch.ids))
             told = self.notice.after_step()
@@ -189,7 +197,9 @@ class Trainer:
         self.inputs.share_bad()
         return {"num_samples": count, "loss": loss_sum / count, "accuracy": correct_sum / count}
 
-    def _step(self, model: nn.Module, batch: Batch, global_count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _step(
+        self, model: nn.Module, batch: Batch, global_count: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         state, augment = self.state, self.config.augment
         step_seed = mix(self.seed, state.epoch, state.step, self.world.rank)
         # Dropout draws from torch's global generator: start it afresh at every step.
@@ -249,6 +259,7 @@ class Trainer:
         if val is not None:
             record["val"] = val
         state.history.append(record)
+        self.telemetry.epoch_done(record)
         if is_best(state.history):
             state.best_epoch = state.epoch
             best = gathered(self.measured.state_dict())

@@ -47,6 +47,8 @@ class RunPlan:
     preprocess: PreprocessSpec
     features: FeaturePlan | str | None = None
     """What is computed once of the network, or why nothing is; None where nothing is frozen."""
+    counted_as: str | None = None
+    """The name that its metrics have, by default that of its folder: trials share one."""
 
     @property
     def state_folder(self) -> Path:

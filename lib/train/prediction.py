@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 import torch
 
 from lib.cluster import connect, local_device, place
+from lib.console import duration
 from lib.data.quarantine import QUARANTINE, Quarantine
 from lib.errors import MantaError, RunError
 from lib.files import write_text
 from lib.predict.batch import SCHEMA, PartWriter, bad_of, part_path
 from lib.train.prediction_plan import PREDICTIONS, RESULT, PredictionPlan, open_job
-from lib.train.progress import INTERVAL_S, duration
+from lib.train.progress import INTERVAL_S
 
 Say = Callable[[str], None]
 

@@ -9,6 +9,7 @@ if progress.is_due():
 import time
 from collections.abc import Callable
 
+from lib.console import duration
 from lib.train.stages import Stage, stage_at, work_before
 
 INTERVAL_S = 5.0
@@ -43,27 +44,20 @@ class Progress:
         self._images += images
         self._wait_s += wait_s
 
+    def left_s(self, epoch: int, step: int) -> float:
+        """Return the seconds until the run ends, by its pace so far; as in `line`."""
+        # A step of small pictures takes less time than one of large ones: count pixels, not steps.
+        done = work_before(self._stages, epoch, step + 1)
+        return (time.monotonic() - self._started) / (done - self._first_work) * (1 - done)
+
     def line(self, epoch: int, step: int, loss: float) -> None:
         """Say where the run is; `epoch` and `step` count from 0, `step` just finished."""
         now = time.monotonic()
         passed = max(now - self._last, 1e-9)
-        # A step of small pictures takes less time than one of large ones: count pixels, not steps.
-        done = work_before(self._stages, epoch, step + 1)
-        eta_s = (now - self._started) / (done - self._first_work) * (1 - done)
         self._say(
             f"epoch {epoch + 1}/{self._stages[-1].until_epoch}  "
             f"step {step + 1}/{stage_at(self._stages, epoch).steps}  loss {loss:.4f}  "
             f"{self._images / passed:,.0f} images/s  data wait {self._wait_s / passed:.0%}  "
-            f"{duration(eta_s)} left"
+            f"{duration(self.left_s(epoch, step))} left"
         )
         self._last, self._images, self._wait_s = now, 0, 0.0
-
-
-def duration(seconds: float) -> str:
-    """Write a time as people say it: 8s, 2m10s, 3h05m."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

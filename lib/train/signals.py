@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from lib.console import line_of
 from lib.errors import RunError
 from lib.train.world import News
 
@@ -53,7 +54,8 @@ def heeded_signals() -> Iterator[Signals]:
             sys.exit(128 + number)
         signals.first = signal.Signals(number)
         # Not through sys.stderr, in the middle of whose writing the signal may have come.
-        os.write(2, f"{signals.first.name}: the run stops after its next step; once more: at once\n".encode())
+        told = f"{signals.first.name}: the run stops after its next step; once more: at once"
+        os.write(2, f"{line_of(told, 'warning')}\n".encode())
 
     before = {number: signal.signal(number, heed) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -1,6 +1,6 @@
 """One step: forward, loss weighted by the real size of the global batch, backward, update.
 
-loss_sum, correct = train_step(
+loss_sum, correct, norm = train_step(
     model, optimizer, scaler, images, labels, global_count=64, settings=StepSettings()
 )
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -62,8 +63,10 @@ def train_step(
     *,
     global_count: int,
     settings: StepSettings,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Update the model on this worker's share of a batch; return its loss, summed, and its correct answers.
+
+    Where gradients are clipped, their norm before comes third (not of a network in shards), else None.
 
     `images` are float [b, c, h, w], `targets` int64 [b] or soft [b, classes], `global_count` is the size of
     the batch over all workers. Workers average gradients, so each scales its sum by world_size /
@@ -80,13 +83,24 @@ def train_step(
             torch.autograd.backward(scaler.scale(total * (settings.world_size / global_count)))
         losses.append(loss.detach())
         corrects.append(correct)
+    norm = None
     if settings.gradient_clip is not None:
         scaler.unscale_(optimizer)
         trained = [p for p in model.parameters() if p.grad is not None]
-        nn.utils.clip_grad_norm_(trained, settings.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(trained, settings.gradient_clip)
     scaler.step(optimizer)
     scaler.update()
-    return torch.stack(losses).sum(), torch.stack(corrects).sum()
+    if isinstance(norm, DTensor):  # to read it, all workers would have to meet
+        norm = None
+    return torch.stack(losses).sum(), torch.stack(corrects).sum(), norm
+
+
+def gradient_norm(optimizer: Optimizer) -> float | None:
+    """Return the norm of the gradients that the last step has left; None for a network in shards."""
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if any(isinstance(gradient, DTensor) for gradient in gradients):
+        return None
+    return float(nn.utils.get_total_norm(gradients))
 
 
 def _forward(

@@ -10,6 +10,7 @@ longer names are removed after it.
 """
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ class StateWriter:
         self._thread: threading.Thread | None = None
         self._error: RunError | None = None
         self._best: tuple[int, dict[str, Any]] | None = None
+        self.written_at: float | None = None
+        """When the last state was on the disk, in seconds since 1970; None before the first."""
 
     def save_best(self, epoch: int, model: dict[str, Any]) -> None:
         """Keep the weights of the best epoch for the next state."""
@@ -60,6 +63,7 @@ class StateWriter:
             if best is not None:
                 save_best(self._folder, *best)
             save_state(self._folder, state)
+            self.written_at = time.time()
             forget_worse(self._folder, state.best_epoch)
         except RunError as error:
             self._error = error

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.console import duration
 from lib.errors import RunError
 from lib.files import make_partial, write_text
 from lib.report.study import PAGE, StudyPage, Table, write_study
 from lib.train.finish import RESULT
-from lib.train.progress import duration
 from lib.tune.findings.registry import FINDINGS
 from lib.tune.findings.transfer import IMAGES
 from lib.tune.plan import StudyPlan

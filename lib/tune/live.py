@@ -8,8 +8,7 @@ from typing import Any
 
 from ray.tune import Callback
 
-from lib.console import say
-from lib.train.progress import duration
+from lib.console import duration, say
 from lib.tune.plan import StudyPlan
 from lib.tune.standing import (
     LEADERBOARD,
@@ -90,7 +89,7 @@ class Live(Callback):
             "stopped": f"{score}  stopped after epoch {len(standing.history)} of {epochs}",
             "failed": f"  failed: {standing.note.get('problem')}",
         }
-        say(f"{standing.name}{told.get(standing.status, '')}")
+        say(f"{standing.name}{told.get(standing.status, '')}", trial=standing.name)
         standings = self._standings()
         write_leaderboard(self._plan.folder / LEADERBOARD, standings)
         best = next((each for each in standings if each.status == "finished"), None)

@@ -12,7 +12,7 @@ from typing import Any
 
 from lib.cluster import connect
 from lib.config.yaml_write import to_yaml
-from lib.console import say
+from lib.console import identify, say
 from lib.errors import RunError
 from lib.files import make_folder, write_text
 from lib.train.resume import CONFIG, claim
@@ -37,6 +37,7 @@ def run_study(plan: StudyPlan) -> dict[str, Any]:
 
     Raises `RunError` if a trial failed, after all that, or if none has finished.
     """
+    identify(run=plan.folder.name)
     with claim(plan.folder):
         run = plan.config.run.model_copy(update={"resume": None})
         write_text(plan.folder / CONFIG, to_yaml(plan.config.model_copy(update={"run": run})))

@@ -13,6 +13,7 @@ import queue
 import signal
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 
 from lib.cluster import Placement
 from lib.config.schema import FinetuneConfig
-from lib.console import say
+from lib.console import identify, say
 from lib.train.group import run_on_ray
 from lib.train.launch import begin, train
 from lib.train.memory import forget_peak
@@ -39,7 +40,9 @@ class Work:
 
     def __init__(self, config: FinetuneConfig, placement: Placement) -> None:
         """Plan the run; raises `UserError` if it cannot be."""
-        self._plan, self._placement = plan_run(config), placement
+        # All trials of a study are counted together: a thousand of them would be as many series.
+        study = Path(config.run.storage).parent.name
+        self._plan, self._placement = replace(plan_run(config), counted_as=study), placement
         self._events: queue.Queue[Record | BaseException | None] = queue.Queue()
         self._may_go_on = threading.Event()
         self._signals = Signals()
@@ -71,6 +74,7 @@ class Work:
             self._thread.join()
 
     def _run(self) -> None:
+        identify(run=self._plan.counted_as, trial=self._plan.folder.name)
         try:
             with begin(self._plan, wait_s=_ORPHAN_S):
                 self._train()

@@ -1,7 +1,8 @@
 import pytest
 
 from lib.config.training import TrainSection
-from lib.train.progress import Progress, duration
+from lib.console import duration
+from lib.train.progress import Progress
 from lib.train.stages import Stage, build_stages
 
 

@@ -58,7 +58,7 @@ def run_case(world: World, *, is_mixed: bool = False, **settings: Any) -> list[d
     done = []
     for images, targets in batches(is_mixed):
         start, stop = share(0, len(images), world.rank, world.size)
-        loss, correct = train_step(
+        loss, correct, _ = train_step(
             wrapped,
             optimizer,
             scaler,

@@ -8,7 +8,7 @@ from torch.optim import SGD
 
 from lib.models.build import build_model
 from lib.train.losses import Objective
-from lib.train.step import StepSettings, train_step
+from lib.train.step import StepSettings, gradient_norm, train_step
 
 
 def small_net() -> nn.Module:
@@ -48,7 +48,7 @@ def test_returns_the_summed_loss_and_the_correct_answers_before_the_update() -> 
     images, labels = torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1])
     with torch.no_grad():
         logits = model(images)
-    loss, correct = take(copy.deepcopy(model), images, labels)
+    loss, correct, _ = take(copy.deepcopy(model), images, labels)
     assert loss.item() == pytest.approx(nn.functional.cross_entropy(logits, labels).item() * 5, rel=1e-5)
     assert correct == (logits.argmax(1) == labels).sum()
 
@@ -56,8 +56,8 @@ def test_returns_the_summed_loss_and_the_correct_answers_before_the_update() -> 
 def test_soft_targets_of_one_class_are_the_hard_label() -> None:
     images, labels = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
     hard, soft = small_net(), small_net()
-    loss_hard, _ = take(hard, images, labels)
-    loss_soft, _ = take(soft, images, nn.functional.one_hot(labels, 3).float())
+    loss_hard, _, _ = take(hard, images, labels)
+    loss_soft, _, _ = take(soft, images, nn.functional.one_hot(labels, 3).float())
     assert loss_soft.item() == pytest.approx(loss_hard.item(), rel=1e-6)
 
 
@@ -68,7 +68,7 @@ def test_pieces_add_up_to_the_step_in_one(pieces: int, targets: str) -> None:
     wanted = labels if targets == "labels" else torch.rand(7, 3).softmax(1)
     objective = Objective("focal", label_smoothing=0.1, class_weights=torch.tensor([0.5, 1.0, 2.0]))
     whole, parts = small_net(), small_net()
-    loss, correct = take(whole, images, wanted, objective=objective, gradient_clip=0.5)
+    loss, correct, _ = take(whole, images, wanted, objective=objective, gradient_clip=0.5)
     again = take(parts, images, wanted, objective=objective, gradient_clip=0.5, accumulate=pieces)
     assert again[0].item() == pytest.approx(loss.item(), abs=1e-6)
     assert again[1] == correct
@@ -79,9 +79,24 @@ def test_pieces_add_up_to_the_step_in_one(pieces: int, targets: str) -> None:
 
 def test_clipping_bounds_the_gradient() -> None:
     model = small_net()
-    take(model, torch.randn(4, 1, 8, 8) * 100, torch.tensor([0, 1, 2, 0]), gradient_clip=0.01)
+    images, labels = torch.randn(4, 1, 8, 8) * 100, torch.tensor([0, 1, 2, 0])
+    before = take(copy.deepcopy(model), images, labels, gradient_clip=1e9)[2]
+    _, _, told = take(model, images, labels, gradient_clip=0.01)
     norm = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
     assert norm.item() == pytest.approx(0.01, rel=1e-3)
+    assert told.item() == pytest.approx(before.item(), rel=1e-5)
+    assert told.item() > 1
+
+
+def test_the_norm_of_what_a_step_has_left_is_that_of_all_gradients_together() -> None:
+    model = small_net()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    images, labels = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
+    scaler, settings = GradScaler("cpu", enabled=False), StepSettings()
+    _, _, told = train_step(model, optimizer, scaler, images, labels, global_count=4, settings=settings)
+    assert told is None
+    whole = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert gradient_norm(optimizer) == pytest.approx(whole.norm().item(), rel=1e-6)
 
 
 def test_auxiliary_heads_are_trained() -> None:
@@ -93,6 +108,6 @@ def test_auxiliary_heads_are_trained() -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_autocast_still_returns_an_fp32_loss(precision: str) -> None:
-    loss, _ = take(small_net(), torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 0]), precision=precision)
+    loss, _, _ = take(small_net(), torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 0]), precision=precision)
     assert loss.dtype == torch.float32
     assert loss.isfinite()
