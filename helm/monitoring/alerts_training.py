@@ -103,7 +103,7 @@ def _jobs() -> list[Rule]:
             "MantaJobFailed",
             f"{RULED.left('job_success')} == 0",
             "warning",
-            "The last {{ $labels.task }} job, {{ $labels.name }}, has failed.",
+            "The last {{ $labels.task }} job, about {{ $labels.subject }}, has failed.",
             "Its last lines say why. The alert ends with the next job of this kind that succeeds.",
         )
     ]

@@ -75,14 +75,14 @@ CASES = [
     Case(
         "MantaJobFailed",
         "a job failed",
-        {'manta_job_success{task="pack",name="photos"}': "0x5"},
+        {'manta_job_success{task="pack",subject="photos"}': "0x5"},
         "3m",
-        'task="pack",name="photos"',
+        'task="pack",subject="photos"',
     ),
     Case(
         "MantaJobFailed",
         "it did what it was asked",
-        {'manta_job_success{task="pack",name="photos"}': "1x5"},
+        {'manta_job_success{task="pack",subject="photos"}': "1x5"},
         "3m",
     ),
 ]
