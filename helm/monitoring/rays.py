@@ -14,7 +14,6 @@ RAYS: dict[str, str] = {
     "ray_node_gpus_utilization": "Per cent of a GPU in use.",
     "ray_node_gram_used": "Megabytes of a GPU's memory in use.",
     "ray_node_gram_available": "Megabytes of a GPU's memory that are free.",
-    "ray_component_cpu_percentage": "Per cent of a core that a kind of process takes.",
     "ray_component_uss_bytes": "Bytes of memory that are a kind of process's own.",
     "ray_object_store_memory": "Bytes of objects, by where they lie.",
     "ray_resources": "What Ray gives away (CPU, GPU, memory), in use and not.",

@@ -17,7 +17,13 @@ from tests.prometheus import PROMTOOL, needs_prometheus
 
 FILES = {name: [rule for group in groups.values() for rule in group] for name, groups in rules().items()}
 ALERTS = {rule.name: rule for each in FILES.values() for rule in each if isinstance(rule, Alert)}
-CASES = [*serving.CASES, *training.CASES, *cluster.CASES]
+BY_FILE = {
+    "targets": cluster.TARGETS,
+    "cluster": cluster.CASES,
+    "serving": serving.CASES,
+    "training": training.CASES,
+}
+CASES = [case for cases in BY_FILE.values() for case in cases]
 
 
 def promtool(*words: str) -> None:
@@ -40,11 +46,12 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_is_quiet()
 
 @needs_prometheus
 def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
-    names = written(tmp_path)
-    for step in {case.step for case in CASES}:
-        tests = [as_test(case) for case in CASES if case.step == step]
-        made = {"rule_files": names, "evaluation_interval": step, "tests": tests}
-        (tmp_path / f"{step}.tests").write_text(yaml.safe_dump(made))
+    written(tmp_path)
+    for name, cases in BY_FILE.items():
+        for step in {case.step for case in cases}:
+            tests = [as_test(case) for case in cases if case.step == step]
+            made = {"rule_files": [f"{name}.yaml"], "evaluation_interval": step, "tests": tests}
+            (tmp_path / f"{name}-{step}.tests").write_text(yaml.safe_dump(made))
     promtool("test", "rules", *map(str, tmp_path.glob("*.tests")))
 
 

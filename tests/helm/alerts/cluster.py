@@ -6,11 +6,13 @@ _UP = f'up{{{NODE},pod="digits-head"}}'
 _FREE, _USED = (f"ray_node_disk_{what}{{{NODE}}}" for what in ("free", "usage"))
 _TAKEN, _TOTAL = (f"ray_node_mem_{what}{{{NODE}}}" for what in ("used", "total"))
 
-CASES = [
+TARGETS = [
     Case(
         "MantaMetricsMissing", "a pod does not answer", {_UP: "1x2 0x10"}, "9m", f'{NODE},pod="digits-head"'
     ),
     Case("MantaMetricsMissing", "for a moment", {_UP: "1x2 0x3 1x10"}, "9m"),
+]
+CASES = [
     Case("MantaDiskFull", "3 % left", {_FREE: "3x10", _USED: "97x10"}, "8m", NODE),
     Case("MantaDiskFull", "10 % left", {_FREE: "10x10", _USED: "90x10"}, "8m"),
     Case(

@@ -38,14 +38,15 @@ _BUDGETS = [
     Case(
         "MantaErrorsBurnFast",
         "3 % fail for an hour",
-        {_OK: "0+970x70", _FAILED: "0+30x70"},
+        {_OK: "0+1940x35", _FAILED: "0+60x35"},
         "65m",
         ENDPOINT,
+        "2m",
     ),
     Case(
         "MantaErrorsBurnFast",
         "0.5 % fail: 5 times the budget",
-        {_OK: "0+995x70", _FAILED: "0+5x70"},
+        {_OK: "0+1990x35", _FAILED: "0+10x35"},
         "65m",
     ),
     Case(
@@ -56,9 +57,23 @@ _BUDGETS = [
         ENDPOINT,
         "5m",
     ),
-    Case("MantaErrorsBurnFast", "it is over", {_OK: "0+970x120", _FAILED: "0+30x70 2100x50"}, "110m"),
-    Case("MantaErrorsBurnFast", "a few of a few requests", {_OK: "0+1x70", _FAILED: "0x60 4x10"}, "65m"),
-    Case("MantaErrorsBurnFast", "refusals are the client's", {_OK: "0+970x70", _FULL: "0+30x70"}, "65m"),
+    Case(
+        "MantaErrorsBurnFast", "it is over", {_OK: "0+1940x60", _FAILED: "0+60x35 2100x25"}, "110m", step="2m"
+    ),
+    Case(
+        "MantaErrorsBurnFast",
+        "a few of a few requests",
+        {_OK: "0+2x35", _FAILED: "0x30 4x5"},
+        "65m",
+        step="2m",
+    ),
+    Case(
+        "MantaErrorsBurnFast",
+        "refusals are the client's",
+        {_OK: "0+1940x35", _FULL: "0+60x35"},
+        "65m",
+        step="2m",
+    ),
     Case(
         "MantaErrorsBurnSlow",
         "0.2 % fail for three days",
@@ -68,8 +83,15 @@ _BUDGETS = [
         "30m",
     ),
     Case("MantaErrorsBurnSlow", "0.05 % fail", {_OK: "0+1999x150", _FAILED: "0+1x150"}, "73h", step="30m"),
-    Case("MantaLatencyBurnFast", "a fifth is slow", {_TIMED: "0+100x70", _FAST: "0+80x70"}, "65m", ENDPOINT),
-    Case("MantaLatencyBurnFast", "5 % are slow", {_TIMED: "0+100x70", _FAST: "0+95x70"}, "65m"),
+    Case(
+        "MantaLatencyBurnFast",
+        "a fifth is slow",
+        {_TIMED: "0+200x35", _FAST: "0+160x35"},
+        "65m",
+        ENDPOINT,
+        "2m",
+    ),
+    Case("MantaLatencyBurnFast", "5 % are slow", {_TIMED: "0+200x35", _FAST: "0+190x35"}, "65m", step="2m"),
     Case(
         "MantaLatencyBurnSlow",
         "2 % are slow",
@@ -235,15 +257,17 @@ _VERSIONS = [
     Case(
         "MantaRolledBack",
         "an hour ago",
-        {f'ray_manta_version_rollbacks_total{{{ENDPOINT},version="new",WorkerId="a"}}': "_x5 1x100"},
-        "70m",
+        {f'ray_manta_version_rollbacks_total{{{ENDPOINT},version="new",WorkerId="a"}}': "_x2 1x20"},
+        "75m",
+        step="5m",
     ),
     Case(
         "MantaVersionRefused",
         "a second time",
-        {f"ray_manta_version_refusals_total{{{ENDPOINT}}}": "1x60 2x10"},
+        {f"ray_manta_version_refusals_total{{{ENDPOINT}}}": "1x12 2x3"},
         "65m",
         ENDPOINT,
+        "5m",
     ),
     Case(
         "MantaVersionRefused", "long ago", {f"ray_manta_version_refusals_total{{{ENDPOINT}}}": "1x70"}, "65m"
