@@ -85,7 +85,7 @@ def metrics_addresses() -> list[str]:
 
 def _local_metrics_addresses() -> list[str]:
     """Find them in the folders that the Rays of this machine have, or had."""
-    folder = Path(os.environ.get("RAY_TMPDIR", "/tmp/ray"))
+    folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
     notes = sorted(folder.glob("session_*/metrics_export_port_*"), key=lambda path: -path.stat().st_mtime)
     ports = dict.fromkeys(note.read_text().strip() for note in notes)
     open_ones = [port for port in ports if port.isdigit() and _is_open(int(port))]

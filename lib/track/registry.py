@@ -7,10 +7,13 @@ Their names in Prometheus begin with manta_, and counters end with _total.
 """
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import prometheus_client as prometheus
 
 from lib.track.metric import Metric
+
+M = TypeVar("M", prometheus.Counter, prometheus.Gauge, prometheus.Histogram)
 
 
 class Registry:
@@ -40,12 +43,16 @@ class Registry:
 
     def count(self, name: str, by: float = 1, **labels: str) -> None:
         """Add to a counter."""
-        self._counters[name].labels(**labels).inc(by)
+        _series(self._counters[name], labels).inc(by)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add a value to a histogram."""
-        self._histograms[name].labels(**labels).observe(value)
+        _series(self._histograms[name], labels).observe(value)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        self._gauges[name].labels(**labels).set(value)
+        _series(self._gauges[name], labels).set(value)
+
+
+def _series(metric: M, labels: Mapping[str, str]) -> M:
+    return metric.labels(**labels) if labels else metric

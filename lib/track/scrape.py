@@ -10,7 +10,7 @@ Names are those of the tables in this package, with their endings.
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -57,22 +57,21 @@ class Snapshot:
 
 def scrape(addresses: Sequence[str]) -> Snapshot:
     """Read HOST:PORT/metrics of all; those that do not answer are left out."""
-    found: dict[str, dict[Labels, float]] = {}
-    answered = 0
     with urllib3.PoolManager(maxsize=1) as http, ThreadPoolExecutor(_AT_A_TIME) as threads:
-        for text in threads.map(lambda address: _read(http, address), addresses):
-            answered += text is not None
-            for name, labels, value in parse(text or ""):
-                found.setdefault(name, {})[labels] = value
-    return Snapshot(found, time.monotonic(), answered)
+        pages = list(threads.map(lambda address: _read(http, address), addresses))
+    return snapshot([page for page in pages if page is not None], at=time.monotonic())
 
 
-def parse(text: str) -> Iterable[tuple[str, Labels, float]]:
-    """Yield name, labels and value of our series in a page of Prometheus' text format."""
-    ours = "".join(f"{line}\n" for line in text.split("\n") if _OURS.match(line))
-    for family in text_string_to_metric_families(ours):
-        for sample in family.samples:
-            yield _OURS.sub("", sample.name, count=1), frozenset(sample.labels.items()), sample.value
+def snapshot(pages: Sequence[str], at: float) -> Snapshot:
+    """Return our series in pages of Prometheus' text format."""
+    found: dict[str, dict[Labels, float]] = {}
+    for page in pages:
+        ours = "".join(f"{line}\n" for line in page.split("\n") if _OURS.match(line))
+        for family in text_string_to_metric_families(ours):
+            for sample in family.samples:
+                series = found.setdefault(_OURS.sub("", sample.name, count=1), {})
+                series[frozenset(sample.labels.items())] = sample.value
+    return Snapshot(found, at, len(pages))
 
 
 def _read(http: urllib3.PoolManager, address: str) -> str | None:

@@ -58,7 +58,10 @@ TRAINING: dict[str, Metric] = {
         "gauge", "bytes", ("run",), "Most memory that worker 0 has had: of its GPU, else of its process."
     ),
     "train_last_step_timestamp_seconds": Metric(
-        "gauge", "seconds", ("run",), "When the last step ended, as a Unix time."
+        "gauge",
+        "seconds",
+        ("run",),
+        "When the last step or measuring ended, as a Unix time; before any, when the run began.",
     ),
     "train_last_state_timestamp_seconds": Metric(
         "gauge",

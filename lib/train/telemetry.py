@@ -72,7 +72,8 @@ class Telemetry:
             self._set("train_workers", self._world.size)
             self._set("train_epochs", self._plan.config.train.epochs)
             self._set("train_restarts", _count_start(self._plan.state_folder / _STARTS) - 1)
-            self._set("train_last_state_timestamp_seconds", time.time())
+            for what in ("step", "state"):
+                self._set(f"train_last_{what}_timestamp_seconds", time.time())
             self._thread.start()
         return self
 
@@ -145,6 +146,7 @@ class Telemetry:
         try:
             yield
         finally:
+            self._set("train_last_step_timestamp_seconds", time.time())
             self._set("train_measuring", 0)
 
     def _set(self, name: str, value: float, split: str = "") -> None:

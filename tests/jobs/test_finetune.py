@@ -1,10 +1,12 @@
 import json
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from lib.models.build import build_model
+from lib.track.scrape import scrape
 from tests.jobs.conftest import Run
 
 QUICK = ["model.name=lenet5", "train.epochs=1", "train.batch_size=128", "run.num_workers=0", "data.threads=2"]
@@ -139,6 +141,27 @@ def test_a_lost_shard_ends_the_run_with_a_sentence(job: Run, tmp_path: Path) -> 
     assert "cannot read the shard" in ended.err
 
 
+def check_metrics(job: Run, counts: dict[str, int]) -> None:
+    """Hold what the node exports of the run `two`, whose workers have just ended, against what it did."""
+    import ray
+
+    (node,) = ray.nodes()
+    address = f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
+    until = time.monotonic() + 30
+    while not (found := scrape([address])).of("train_ends_total", run="two"):
+        assert time.monotonic() < until, "a worker tells how it ended before it is gone"
+        time.sleep(0.1)
+    assert found.total("train_ends_total", run="two", outcome="finished") == 1
+    assert {name: found.total(f"train_{name}_total", run="two") for name in counts} == counts
+    assert found.total("train_step_seconds_count", run="two") == counts["steps"]
+    told = ("running", "workers", "restarts", "epoch", "epochs")
+    assert [found.total(f"train_{name}", run="two") for name in told] == [0, 2, 0, 2, 2]
+    shown = job("status", f"metrics=[{address}]", "seconds=1")
+    assert shown.code == 0, shown.err
+    (row,) = [line.split() for line in shown.out.splitlines() if line.startswith("  two ")]
+    assert row[:3] == ["two", "ended", "2.00/2"]
+
+
 @pytest.mark.integration
 def test_two_workers_train_on_ray(job: Run, digits: Path, tmp_path: Path, ray_session: None) -> None:
     words = [f"data.root={digits}", "model.name=lenet5", "train.epochs=2", "optim.lr=0.003"]
@@ -148,6 +171,7 @@ def test_two_workers_train_on_ray(job: Run, digits: Path, tmp_path: Path, ray_se
     assert ended.code == 0, ended.err
     assert "starting 2 workers" in ended.out
     assert "epoch 2/2 done" in ended.out
+    check_metrics(job, {"steps": 2 * 29, "images": 2 * 1439})
     alone = job(
         "finetune", *words, "train.batch_size=50", "run.num_workers=0", "run.name=one", "data.threads=1"
     )

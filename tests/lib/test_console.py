@@ -1,7 +1,19 @@
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
 import pytest
 
-from lib.console import amount, block, run_job
+from lib.console import amount, block, identify, run_job, say, show
 from lib.errors import RunError, UserError
+
+
+@pytest.fixture
+def as_json(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("MANTA_LOG", "json")
+    yield
+    identify(run=None, trial=None)
 
 
 @pytest.mark.parametrize(("error", "code"), [(UserError("no", "do this"), 2), (RunError("no", "do this"), 1)])
@@ -42,3 +54,60 @@ def test_the_closing_block_is_aligned(capsys: pytest.CaptureFixture[str]) -> Non
 )
 def test_bytes_for_a_person(size_bytes: int, text: str) -> None:
     assert amount(size_bytes) == text
+
+
+def test_lines_for_machines_say_what_they_are_about(
+    as_json: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say("before")
+    identify(run="search", trial="003-lr")
+    say("  epoch 1/2\u2026")
+    say()
+    say("warning: the disk is full", trial="004")
+    identify(trial=None)
+    block("done", {"bundle": Path("/b"), "images": 7})
+    show("{}")
+    *lines, shown = capsys.readouterr().out.splitlines()
+    assert shown == "{}"
+    records = [json.loads(line) for line in lines]
+    assert all(datetime.fromisoformat(record.pop("time")).tzinfo is not None for record in records)
+    assert records == [
+        {"level": "info", "message": "before"},
+        {"level": "info", "message": "epoch 1/2\u2026", "run": "search", "trial": "003-lr"},
+        {"level": "warning", "message": "warning: the disk is full", "run": "search", "trial": "004"},
+        {"level": "info", "message": "done", "run": "search", "result": {"bundle": "/b", "images": 7}},
+    ]
+
+
+def test_an_error_for_machines_is_one_line_as_well(as_json: None, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        identify(run="photos")
+        raise RunError("no room", "make some\nor stop")
+
+    with pytest.raises(SystemExit) as ended:
+        run_job(fail)
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    record = json.loads(line)
+    assert record.pop("time")
+    assert record == {
+        "level": "error",
+        "message": "no room",
+        "run": "photos",
+        "hint": "make some\nor stop",
+        "exit_code": 1,
+    }
+
+
+def test_another_format_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MANTA_LOG", "jsonl")
+    with pytest.raises(SystemExit) as ended:
+        run_job(lambda: say("never"))
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err) == (
+        "",
+        "error: MANTA_LOG=jsonl: there is no such format\n  give text or json\n",
+    )

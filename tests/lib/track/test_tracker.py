@@ -1,7 +1,6 @@
 import json
-import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -49,20 +48,6 @@ class Posted(Collected):
     def open(self, run_id: str | None) -> str:
         urllib3.request("POST", f"http://127.0.0.1:{self.port}/runs", retries=False)
         return super().open(run_id)
-
-
-@pytest.fixture
-def port_that_hangs() -> Iterator[int]:
-    """A server that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
-@pytest.fixture
-def port_that_refuses() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_figures_are_flat() -> None:

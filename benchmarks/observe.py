@@ -1,0 +1,98 @@
+"""Measure what metrics cost: the same work with and without them, in turns.
+
+python benchmarks/observe.py
+python benchmarks/observe.py 'parts=[train]' rounds=4
+
+Training runs in this process, beside a Ray of its own that exports them. Small steps are the worst case,
+hence small networks on small pictures.
+"""
+
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+import ray
+from report import finish, print_table, read_settings
+
+from lib.cluster import connect
+from lib.config.packing import PackConfig
+from lib.config.schema import FinetuneConfig
+from lib.config.section import Count, Section
+from lib.console import run_job, say
+from lib.data.pack import pack, plan_pack
+from lib.train.launch import train
+from lib.train.plan import plan_run
+from lib.train.world import World
+
+Part = Literal["train"]
+
+# A network, the size of its pictures, and epochs that take some seconds.
+_WORKS = {"lenet5@28": ("lenet5", 28, 16), "resnet8@32": ("resnet8", 32, 4)}
+
+
+class Settings(Section):
+    """Measure what metrics cost."""
+
+    parts: tuple[Part, ...] = ("train",)
+    """What is measured."""
+    rounds: Count = 8
+    """Times that each is run with metrics and without; medians are compared."""
+
+
+def main() -> None:
+    settings = read_settings(Settings, "observe", "Measure what metrics cost.")
+    ratios: dict[str, float] = {}
+    absolute: dict[str, float] = {}
+    if "train" in settings.parts:
+        _train(settings.rounds, ratios, absolute)
+    finish("observe", ratios=ratios, absolute=absolute)
+
+
+def _train(rounds: int, ratios: dict[str, float], absolute: dict[str, float]) -> None:
+    """Compare steps with and without metrics: the first and the second of a pair change places."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="manta-observe-") as name:
+        folder = Path(name)
+        config = PackConfig(source="digits", out=str(folder / "digits"))
+        pack(config, plan_pack(config), map)
+        connect()
+        for work in _WORKS:
+            _step_ms(folder, work, f"{work}-warm", has_metrics=True)
+            found: dict[bool, list[float]] = {True: [], False: []}
+            for number in range(rounds):
+                say(f"{work}: round {number + 1} of {rounds}")
+                for has_metrics in (number % 2 == 0, number % 2 == 1):
+                    found[has_metrics].append(
+                        _step_ms(folder, work, f"{work}-{number}-{has_metrics}", has_metrics=has_metrics)
+                    )
+            pairs = [one / other for one, other in zip(found[True], found[False], strict=True)]
+            ratio = median(pairs)
+            rows.append([work, median(found[False]), median(found[True]), ratio])
+            ratios[f"step_with_metrics_vs_without_{work}"] = round(ratio, 4)
+            absolute[f"step_ms_{work}"] = round(median(found[False]), 3)
+        ray.shutdown()
+    print_table("training", ["network", "ms a step", "with metrics", "with / without"], rows)
+
+
+def _step_ms(folder: Path, work: str, name: str, *, has_metrics: bool) -> float:
+    """Train, and return the milliseconds of a step; measuring and writing are left out."""
+    network, image_size, epochs = _WORKS[work]
+    config = FinetuneConfig.model_validate(
+        {
+            "data": {"root": str(folder / "digits"), "threads": 1},
+            "model": {"name": network, "image_size": image_size},
+            "train": {"epochs": epochs, "batch_size": 32},
+            "augment": {"policy": "light"},
+            "run": {"name": name.replace("@", "-"), "storage": str(folder / "runs"), "num_workers": 0},
+            "track": {"metrics": has_metrics},
+        }
+    )
+    plan = plan_run(config)
+    seen: list[float] = []
+    train(plan, World(epoch_done=lambda record: seen.append(record["images_per_s"])), lambda _: None)
+    return 1000 * plan.num_images / plan.stage(0).steps / median(seen)
+
+
+if __name__ == "__main__":
+    run_job(main)
