@@ -28,6 +28,7 @@ from lib.images.spec import PreprocessSpec
 from lib.models.build import build_model
 from lib.models.bundled import MANIFEST, WEIGHTS, BundleFacts
 from lib.models.weights import load_exact
+from lib.track.drift import Baseline
 
 
 class Int8Facts(BaseModel):
@@ -85,6 +86,8 @@ class BundleManifest(BundleFacts):
     dataset: dict[str, str]
     int8: Int8Facts | None = None
     gate: GateFacts | None = None
+    baseline: Baseline | None = None
+    """What an endpoint holds its answers against; bundles of older versions have none."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class BundleContent:
     card: str
     temperature: float = 1.0
     calibration: CalibrationFacts | None = None
+    baseline: Baseline | None = None
     write_report: Callable[[Path], object] | None = field(default=None, repr=False)
     """Writes the report into the folder it is given."""
 
@@ -186,6 +190,7 @@ def write_bundle(path: Path, content: BundleContent) -> Bundle:
             preprocess=content.preprocess.to_dict(),
             temperature=content.temperature,
             calibration=content.calibration,
+            baseline=content.baseline,
             metrics=content.metrics,
             dataset=content.dataset,
             sha256={p.relative_to(folder).as_posix(): _sha256(p) for p in files},
@@ -240,7 +245,8 @@ def extend_bundle(bundle: Bundle, path: Path, extend: Callable[[Path], dict[str,
 
 def _to_json(manifest: BundleManifest, indent: int | None = None) -> str:
     # What a bundle lacks is not named: it reads as it did before there was any, and keeps its version.
-    absent = {name for name in ("calibration", "int8", "gate") if getattr(manifest, name) is None}
+    optional = ("calibration", "int8", "gate", "baseline")
+    absent = {name for name in optional if getattr(manifest, name) is None}
     return manifest.model_dump_json(indent=indent, exclude=absent)
 
 

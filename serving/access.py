@@ -1,8 +1,9 @@
-"""The door of an endpoint: request ids, tokens, and for each request a line in the access log and a span.
+"""The door of an endpoint: request ids, tokens, and for each request a count, a line in the log and a span.
 
-app.add_middleware(Access, door=lambda: door)        # `door` is called once per request
+app.add_middleware(Access, door=lambda: door, tally=lambda: tally)     # both are called once per request
 """
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ from time import perf_counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lib.track.tally import Tally
 from serving.accesslog import AccessLog
 from serving.auth import CHALLENGE, Tokens
-from serving.problems import refusal
+from serving.problems import CLIENT_LEFT, refusal
 from serving.tracing import Tracer
 
 REQUEST_ID = "X-Request-Id"
@@ -21,6 +23,8 @@ REQUEST_ID = "X-Request-Id"
 HEALTH = ("/v2/health/live", "/v2/health/ready")
 NO_TOKEN = "this endpoint asks for a token"
 SEND_TOKEN = "send the header Authorization: Bearer TOKEN"
+# The route of what was refused at the door, or is no route.
+OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,10 @@ class _Seen:
 class Access:
     """Pure ASGI, for it is in the way of every request."""
 
-    def __init__(self, app: ASGIApp, door: Callable[[], Door]) -> None:
+    def __init__(self, app: ASGIApp, door: Callable[[], Door], tally: Callable[[], Tally]) -> None:
         self._app = app
         self._door = door
+        self._tally = tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,7 +94,12 @@ class Access:
                 await refused(scope, receive, count)
             else:
                 await self._app(scope, count_received, count)
+        except asyncio.CancelledError:
+            seen.status = CLIENT_LEFT
+            raise
         finally:
+            took_s = perf_counter() - start
+            count_request(self._tally(), route_of(scope), seen.status, took_s)
             if span is not None:
                 span.set_attribute("http.request.method", scope["method"])
                 span.set_attribute("url.path", scope["path"])
@@ -104,9 +114,21 @@ class Access:
                     path=scope["path"],
                     status=seen.status,
                     version=scope["state"].get("version", ""),
-                    duration_ms=round((perf_counter() - start) * 1000, 3),
+                    duration_ms=round(took_s * 1000, 3),
                     received_bytes=seen.received,
                     sent_bytes=seen.sent,
                     client=(scope.get("client") or ("",))[0],
                     token=holder or "",
                 )
+
+
+def route_of(scope: Scope) -> str:
+    """Return the path of the route that a request was given to, as it is declared."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else OTHER
+
+
+def count_request(tally: Tally, route: str, code: int, took_s: float) -> None:
+    """Count a request that was answered."""
+    tally.count("requests", route=route, code=str(code))
+    tally.observe("request_seconds", took_s, route=route)

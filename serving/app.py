@@ -32,6 +32,7 @@ from serving.board import Board
 from serving.gateway import Gateway
 from serving.grpc_service import rpc
 from serving.lineup import Followed
+from serving.reporting import Reporter
 from serving.rollout import read_rollout, words
 from serving.routes import create_app
 from serving.split import GATEWAY_CORES, TARGET_ONGOING, MemberReplica, elsewhere
@@ -206,10 +207,14 @@ class Replica:
         rollout, placing = read_rollout(user_config), HERE
         if self._members:
             placing = elsewhere(self._members, self._config.serve, asyncio.get_running_loop())
-        board = Board(serve.get_replica_context().replica_tag)
+        context = serve.get_replica_context()
+        board = Board(context.replica_tag)
         # In a thread, for members elsewhere are asked through this loop.
         self.gateway = await asyncio.to_thread(Gateway, self._config, rollout, placing, board.share)
         self.gateway.watch()
+        if self._config.serve.metrics:
+            self._reporter = Reporter(context.app_name, context.replica_tag, self.gateway)
+            self._reporting = asyncio.create_task(self._reporter.run())
 
     async def followed(self) -> Followed:
         """Return the last rollout that this replica is done with, and what it refused of it."""
@@ -228,6 +233,8 @@ class Replica:
     RepositoryIndex = rpc("RepositoryIndex")
 
     def __del__(self) -> None:
+        if hasattr(self, "_reporter"):
+            self._reporter.close()
         if hasattr(self, "gateway"):
             self.gateway.close()
         if hasattr(self, "door"):

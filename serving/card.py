@@ -4,7 +4,7 @@ card = card_of(Ensemble.load(path), ModelName(name="pets", version="3f9c2a71d0be
 """
 
 from lib.predict.ensemble import Ensemble
-from serving.schemas import Cascade, ModelCard, ModelMember, ModelName, Preprocessing
+from serving.schemas import Cascade, ModelCard, ModelMember, ModelName, Preprocessing, Validated
 
 
 def card_of(ensemble: Ensemble, name: ModelName) -> ModelCard:
@@ -39,4 +39,7 @@ def card_of(ensemble: Ensemble, name: ModelName) -> ModelCard:
             thresholds=fitted.thresholds,
             expected_mean_members=fitted.expected_mean_members,
         ),
+        baseline=None
+        if (baseline := manifest.baseline) is None
+        else Validated(split=baseline.split, num_samples=baseline.num_samples),
     )

@@ -26,6 +26,7 @@ from lib.config.serving import ServeConfig
 from lib.errors import RunError, UserError
 from lib.predict.folder import read_folder
 from serving.app import DEPLOYMENT, NAME, application
+from serving.ledger import end_ledger
 from serving.lineup import Followed
 from serving.listen import answers, check_port, listens
 from serving.messages import SERVICER
@@ -63,6 +64,8 @@ def endpoint(config: ServeConfig, rollout: Rollout, joins: bool) -> Iterator[Rol
                 yield partial(_roll_out, config, code_version, loop)
         finally:
             serve.delete(NAME)  # returns when the replicas have finished what they were at
+            if joins:
+                end_ledger(NAME)
             if joins and not found and not serve.status().applications:
                 serve.shutdown()  # type: ignore[no-untyped-call]  # Ray has no types here
     finally:

@@ -30,8 +30,9 @@ from lib.images.spec import PreprocessSpec
 from lib.predict.ensemble import Ensemble
 from lib.predict.folder import Folder, name_of, read_folder
 from lib.predict.member import Prepared
-from lib.recorder import Recorder
 from lib.track.serving_metrics import SERVING
+from lib.track.tally import Tally
+from serving.counting import count_answers
 from serving.lineup import Followed, Lineup, build_lineup
 from serving.member import Result, usable_cores
 from serving.problems import RequestError
@@ -67,7 +68,9 @@ class Gateway:
         self._placing = placing
         self._share = share
         self._name = url_name(name_of(input_path(config.bundle)))
-        self._metrics = Recorder(SERVING)
+        self.tally = Tally(SERVING, on=serve.metrics)
+        self.disproved: set[str] = set()
+        """Versions whose golden images came out differently."""
         self._asked = rollout or Rollout()
         self._use(self._build(self._asked, None))
         self.followed = Followed(self._asked, self.lineup.refused)
@@ -79,16 +82,24 @@ class Gateway:
         self._admitted = 0
 
     def _build(self, rollout: Rollout, present: Lineup | None) -> Lineup:
+        self.disproved.clear()
         return build_lineup(rollout, self._read, self._load, present)
 
     def _read(self, bundle: str | None) -> Folder:
         return read_folder(input_path(bundle or self.config.bundle))
 
     def _load(self, folder: Folder) -> Version:
-        return Version(folder, self._name, self.config, self._placing)
+        try:
+            return Version(folder, self._name, self.config, self._placing, self._note_batch)
+        except RunError:
+            self.disproved.add(folder.version)
+            raise
+
+    def _note_batch(self, images: int) -> None:
+        self.tally.observe("batch_size", images)
 
     def _use(self, lineup: Lineup) -> None:
-        self._trial = Trial(lineup, self._metrics, self.config.serve)
+        self._trial = Trial(lineup, self.tally, self.config.serve)
         for what, why in lineup.refused:
             log.error("refused %s: %s", what, why)
 
@@ -126,6 +137,11 @@ class Gateway:
     def ready(self) -> bool:
         """Whether the model keeps up; false once a forward pass outlasts every request that waits for it."""
         return self.stable.running_s() < self.config.serve.request_timeout_s
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """How many requests this replica has admitted, and how many it admits."""
+        return self._admitted, self._capacity
 
     def check_health(self) -> None:
         """Raise RunError if this replica should be replaced."""
@@ -167,7 +183,7 @@ class Gateway:
     def refuse(self, what: str, error: MantaError) -> None:
         """Note that something is not served although it was asked for."""
         log.error("refused %s, and nothing has changed: %s", what, error.problem)
-        self._metrics.count("version_refusals")
+        self.tally.count("version_refusals")
         self._trial.lineup = replace(self.lineup, refused=((what, error.problem),))
 
     def watch(self) -> None:
@@ -177,7 +193,6 @@ class Gateway:
             self._start(watch(self._trial, self._share, lambda trial: trial is self._watched, self._retire))
 
     def _retire(self, version: Version) -> None:
-        self._trial.forget(version)
         self._start(version.retire())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -218,6 +233,7 @@ class Gateway:
         with self._chosen(question.request_id, how) as version:
             pictures, decode_s = await self._decode_all(version, images)
             version, found = await self._ask(version, pictures, how, question.request_id)
+            count_answers(self.tally, version, found, how.views, decode_s)
             answers = version.answers(found, question.top_k, decode_s, perf_counter() - start)
             if question.explain:
                 label, limit = question.explain_class, self.config.limits.max_pixels
@@ -236,6 +252,7 @@ class Gateway:
         Raises `RequestError` (400, 413, 415, 422).
         """
         how = How("none", given=True) if isinstance(images, Tensor) else How()
+        decode_s: list[float] = []
         with self._chosen(request_id, how, pinned) as version:
             if isinstance(images, Tensor):
                 spec = version.pixels_spec
@@ -244,8 +261,9 @@ class Gateway:
                     raise RequestError(422, problem, "send the pictures themselves as image")
                 pictures = [Prepared.given(pixels, spec) for pixels in images]
             else:
-                pictures, _ = await self._decode_all(version, images)
+                pictures, decode_s = await self._decode_all(version, images)
             version, found = await self._ask(version, pictures, how, "" if pinned else request_id)
+            count_answers(self.tally, version, found, how.views, decode_s)
         return np.stack([result.answer[0] for result in found]), version.name
 
     @contextmanager

@@ -7,6 +7,7 @@ Ray Serve runs the gRPC servers and, with HAProxy, one port in front of all repl
 the deployment that are named as those of the service.
 """
 
+import asyncio
 import ipaddress
 import logging
 import uuid
@@ -17,11 +18,11 @@ from typing import Any
 import grpc
 import numpy as np
 
-from serving.access import NO_TOKEN, Door
+from serving.access import NO_TOKEN, Door, count_request
 from serving.gateway import Gateway
 from serving.inference import Asked, check_model, check_parameters, infer, model_metadata, server_metadata
 from serving.messages import MESSAGES, SERVICE
-from serving.problems import RequestError
+from serving.problems import CLIENT_LEFT, RequestError
 from serving.tensors import Tensor, check_datatype, from_raw, tensor, to_raw
 
 OPEN_METHODS = ("ServerLive", "ServerReady")
@@ -51,7 +52,7 @@ def rpc(method: str) -> Callable[..., Awaitable[Any]]:
 
 async def answer(method: str, request: Any, context: Any, gateway: Gateway, door: Door) -> Any:
     """Answer one call; a refusal becomes the status of `context`, and the response stays empty."""
-    start, holder, code = perf_counter(), None, grpc.StatusCode.OK
+    start, holder, code, status = perf_counter(), None, grpc.StatusCode.OK, 200
     metadata = dict(context.invocation_metadata())
     response = MESSAGES[f"{method}Response"]()
     request_id = metadata.get("x-request-id") or uuid.uuid4().hex
@@ -68,10 +69,16 @@ async def answer(method: str, request: Any, context: Any, gateway: Gateway, door
                 500, "an unexpected error in the endpoint", "its cause is in its log"
             ) from None
     except RequestError as refused:
-        code = _CODES.get(refused.status, grpc.StatusCode.INVALID_ARGUMENT)
+        status = refused.status
+        code = _CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT)
         context.set_code(code)
         context.set_details(f"{refused.error}; {refused.hint}")
+    except asyncio.CancelledError:
+        status, code = CLIENT_LEFT, grpc.StatusCode.CANCELLED
+        raise
     finally:
+        took_s = perf_counter() - start
+        count_request(gateway.tally, f"/{SERVICE}/{method}", status, took_s)
         if span is not None:
             span.set_attribute("rpc.method", method)
             span.set_attribute("rpc.grpc.status_code", code.value[0])
@@ -85,7 +92,7 @@ async def answer(method: str, request: Any, context: Any, gateway: Gateway, door
                 path=f"/{SERVICE}/{method}",
                 status=code.name,
                 version=getattr(response, "model_version", ""),
-                duration_ms=round((perf_counter() - start) * 1000, 3),
+                duration_ms=round(took_s * 1000, 3),
                 received_bytes=request.ByteSize(),
                 sent_bytes=response.ByteSize(),
                 client=context.peer(),

@@ -49,13 +49,20 @@ class Member(Generic[Input, Answer]):
 
     `forward` is given up to `max_batch_size` images that were queued one after the other, all of one kind.
     `threads` is the number of cores of one forward pass; 0 takes all that the process may use. More than one
-    batch `at_once` is for what runs elsewhere and is only waited for here.
+    batch `at_once` is for what runs elsewhere and is only waited for here. `tell_batch` is told the size of
+    each that went through.
     """
 
     def __init__(
-        self, forward: Forward[Input, Answer], max_batch_size: int, threads: int = 0, at_once: int = 1
+        self,
+        forward: Forward[Input, Answer],
+        max_batch_size: int,
+        threads: int = 0,
+        at_once: int = 1,
+        tell_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._forward = forward
+        self._tell_batch = tell_batch
         self._max_batch_size = max_batch_size
         self._at_once = at_once
         # OpenMP keeps the number of threads per calling thread: it is set in the one that calls.
@@ -118,6 +125,7 @@ class Member(Generic[Input, Answer]):
             finally:
                 del self._began[id(batch)]
             took = perf_counter() - start
+            self._tell_batch(len(batch))
             for item, answer in zip(batch, answers, strict=True):
                 if not item.future.done():
                     item.future.set_result(Result(answer, start - item.since, took, len(batch)))

@@ -33,7 +33,7 @@ def create_app(gateway: Callable[[], Gateway], door: Callable[[], Door] = Door) 
     )
     problems.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_BYTES, compresslevel=4)
-    app.add_middleware(Access, door=door)  # the outermost
+    app.add_middleware(Access, door=door, tally=lambda: gateway().tally)  # the outermost
     page.add(app)
     _add_predict(app, gateway)
     protocol_routes.add(app, gateway)

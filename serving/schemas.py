@@ -123,6 +123,13 @@ class Cascade(Schema):
     """Members that an image needed on average, where the thresholds were measured."""
 
 
+class Validated(Schema):
+    """What drift is measured against: the answers that the model gave where it was validated."""
+
+    split: str = Field(examples=["val"])
+    num_samples: int = Field(examples=[5000])
+
+
 class ServedVersion(Schema):
     """One of the versions that answer under one name."""
 
@@ -150,6 +157,8 @@ class ModelCard(ModelName):
     """What `views` of a request may be. With others than `views` every member is asked."""
     cascade: Cascade | None = None
     """When members after the first are asked; null if all of them always are."""
+    baseline: Validated | None = None
+    """What drift is measured against; null for a bundle that was written without: it has no such metric."""
     versions: list[ServedVersion] = []
     """All that answer, the one described here first; the others are being tried."""
 

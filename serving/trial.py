@@ -1,6 +1,6 @@
 """What versions do with requests: metrics, counts of candidates, and comparisons that nobody waits for.
 
-trial = Trial(lineup, recorder, config.serve)
+trial = Trial(lineup, tally, config.serve)
 found = await trial.ask(version, "canary", pictures, How(views="hflip"))
 trial.compare("request-42", version, pictures, How(), found)       # returns at once
 trial.counts                                                       # by candidate, for the rule
@@ -18,7 +18,7 @@ from typing import Literal
 
 from lib.config.serving import ServeSection
 from lib.predict.member import Prepared
-from lib.recorder import Recorder
+from lib.track.tally import Tally
 from serving.lineup import Candidate, Lineup
 from serving.member import Result
 from serving.problems import RequestError
@@ -41,7 +41,7 @@ class How:
 class Trial:
     """Gives requests to the versions of a lineup."""
 
-    def __init__(self, lineup: Lineup, metrics: Recorder, serve: ServeSection) -> None:
+    def __init__(self, lineup: Lineup, metrics: Tally, serve: ServeSection) -> None:
         self.lineup = lineup
         self.counts = {each.id: Counts() for each in lineup.candidates}
         self._metrics = metrics
@@ -49,11 +49,6 @@ class Trial:
         self._most_compared = serve.max_batch_size
         self._timeout_s = serve.request_timeout_s
         self._comparisons: set[asyncio.Task[None]] = set()
-        for each in lineup.served():
-            role = "stable" if each.version == lineup.stable.name.version else "canary"
-            metrics.set("version_share", each.weight, version=each.version, role=role)
-            if each.shadow:
-                metrics.set("version_share", each.shadow, version=each.version, role="shadow")
         for _ in lineup.refused:
             metrics.count("version_refusals")
 
@@ -148,11 +143,6 @@ class Trial:
             log.error("version %s is taken out: %s", each.id, reasons[each.id])
             self._metrics.count("version_rollbacks", version=each.id)
         return [each.version for each in gone]
-
-    def forget(self, version: Version) -> None:
-        """Note that a version sees no more requests."""
-        for role in ("stable", "canary", "shadow"):
-            self._metrics.set("version_share", 0.0, version=version.name.version, role=role)
 
     def close(self) -> None:
         """Drop the comparisons that are under way."""

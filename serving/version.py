@@ -12,7 +12,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +32,22 @@ from serving.member import Member, Result, usable_cores
 from serving.problems import from_image
 from serving.schemas import Answer, ModelCard, ModelName, Prediction, Timing
 
-# Probabilities float32 [classes], and how many members were asked.
-Row = tuple[NDArray[np.float32], int]
 # How often a version that is left looks whether its last request has ended.
 _RETIRING_S = 0.05
 log = logging.getLogger("ray.serve")
+
+
+class Row(NamedTuple):
+    """The answer to an image."""
+
+    probabilities: NDArray[np.float32]
+    """[classes]"""
+    members: int
+    """How many were asked."""
+    cost_ms: float
+    """What they cost where the ensemble was made."""
+    combine_s: float
+    """Time that the batch took beside the networks."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +69,20 @@ class Version:
     Raises UserError if no engine is as wanted, RunError if its golden images come out differently.
     """
 
-    def __init__(self, folder: Folder, name: str, config: ServeConfig, placing: Placing = HERE) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        name: str,
+        config: ServeConfig,
+        placing: Placing = HERE,
+        tell_batch: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.folder = folder
         self.name = ModelName(name=name, version=folder.version)
         self._serve = config.serve
         self._requests = 0
         self._member: Member[Prepared, Row | ImageError] = Member(
-            self._forward, self._serve.max_batch_size, self._serve.threads, placing.at_once
+            self._forward, self._serve.max_batch_size, self._serve.threads, placing.at_once, tell_batch
         )
         try:
             # In the thread that will run it: that is where it is measured, and proved on the golden images.
@@ -112,7 +131,7 @@ class Version:
         ]
 
     def _answer(self, result: Result[Row], top_k: int, decode_s: float, total_s: float) -> Answer:
-        probabilities, members_used = result.answer
+        probabilities, members_used, *_ = result.answer
         best = np.argsort(-probabilities, kind="stable")[:top_k]
         return Answer(
             predictions=[
@@ -174,13 +193,17 @@ class Version:
     def _forward(self, batch: Sequence[Prepared], kind: Hashable) -> list[Row | ImageError]:
         assert isinstance(kind, tuple)
         views, _ = kind
+        start = perf_counter()
         try:
             answers = self.ensemble.run(batch, views)
         except ImageError as error:
             # A member that is asked later sees more of a picture, and that part was broken. The pictures of
             # others do not suffer from it.
             return [error] if len(batch) == 1 else [self._forward([each], kind)[0] for each in batch]
-        return list(zip(answers.probabilities, answers.members_used.tolist(), strict=True))
+        combine_s = perf_counter() - start - answers.networks_s
+        members, costs_ms = answers.members_used.tolist(), answers.cost_ms.tolist()
+        rows = zip(answers.probabilities, members, costs_ms, strict=True)
+        return [Row(*row, combine_s) for row in rows]
 
 
 def usable(outcomes: Sequence[Any]) -> list[Any]:

@@ -148,11 +148,12 @@ def _capacity() -> Row:
         (
             Panel(
                 "Replicas",
-                "Wanted by the autoscaler, healthy for Ray Serve, and ready for themselves.",
+                "Wanted by the autoscaler, healthy for Ray Serve, reporting, and ready by their own word.",
                 "none",
                 (
                     Query(wanted, "wanted {{deployment}}"),
                     Query(healthy, "healthy {{deployment}}"),
+                    Query(f"sum({SHOWN.gauge('replicas')})", "reporting"),
                     Query(f"sum({SHOWN.gauge('ready')})", "ready"),
                 ),
             ),

@@ -40,7 +40,7 @@ class Names:
         return self._select(name, "histogram", "_bucket", matchers)
 
     def counts(self, name: str, *matchers: str) -> str:
-        """Select how often a histogram was added to. Its sum is of no use: Ray adds up middles of buckets."""
+        """Select how often a histogram was added to."""
         return self._select(name, "histogram", "_count", matchers)
 
     def left(self, name: str, *matchers: str) -> str:

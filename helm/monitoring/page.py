@@ -19,8 +19,8 @@ Written by `python -m helm.generate` from the tables in `lib/track`. Dashboards 
 What runs on Ray tells it to Ray, and each node exports what its processes told (port 8080 of a pod,
 `metrics_port` of `cluster.local`). Ray adds labels, `WorkerId` among them, and Prometheus those of the pod:
 `sum` counters and histograms, take the `max` or `sum` of gauges. Counters of a process that has ended stay
-until its node ends; its gauges go after two export intervals (20 s). The `_sum` of a histogram is of no use:
-Ray adds up the middles of buckets.
+until its node ends. Gauges go after two export intervals (20 s), and so do histograms, which are gauges to Ray:
+their `_bucket`, `_sum` and `_count` are exact.
 
 What is counted is exported every 10 s (`RAY_metrics_report_interval_ms`), and at the end of a process that is
 told to end. A process that is killed takes at most one interval with it.

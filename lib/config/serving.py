@@ -84,6 +84,8 @@ class ServeSection(Section):
     precision: Literal["auto", "fp32", "int8", "half"] = "auto"
     """int8 needs a bundle of jobs/quantize.py, and openvino; half needs a GPU. auto takes what is fastest,
     and so int8 where the bundle has it."""
+    metrics: bool = True
+    """Count requests, answers and times for Prometheus, which reads them from Ray's nodes."""
 
     @model_validator(mode="after")
     def _runs(self) -> Self:

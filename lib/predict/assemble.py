@@ -22,6 +22,7 @@ from lib.data.quarantine import Quarantine
 from lib.errors import UserError
 from lib.images.views import VIEWS
 from lib.metrics import Outcomes, summarise
+from lib.predict.baseline import baseline_of
 from lib.predict.engines import Wanted, choose_engine
 from lib.predict.ensemble import Ensemble
 from lib.predict.evaluate import plan_batches
@@ -87,6 +88,7 @@ def build_ensemble(plan: EnsemblePlan) -> dict[str, Any]:
             next_steps=[f"python -m serving bundle={plan.folder}"],
         )
         data = samples.read(int(held.ids[0]))
+    baseline = baseline_of(answers, f"{config.split}, held out", len(plan.dataset.classes))
     entries, manifest = _manifest(plan, fit, measured)
     kept = [bundles[each] for each in fit.members]
     # What all members together answer, without the cascade: it does not hang on a threshold.
@@ -95,7 +97,7 @@ def build_ensemble(plan: EnsemblePlan) -> dict[str, Any]:
     content = EnsembleContent(
         bundles=kept,
         members=entries,
-        manifest=manifest,
+        manifest=manifest.model_copy(update={"baseline": baseline}),
         golden=golden,
         config_yaml=to_yaml(config),
         card=ensemble_card(plan.folder.name, measured, plan.dataset.classes, str(plan.folder)),

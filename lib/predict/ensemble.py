@@ -12,6 +12,7 @@ smaller batch.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Self
 
 import numpy as np
@@ -47,6 +48,10 @@ class Answers:
 
     probabilities: NDArray[np.float32]
     members_used: Rows
+    cost_ms: NDArray[np.float64]
+    """[n]: what those members cost where the ensemble was made; 0 for a bundle, which does not say."""
+    networks_s: float = 0.0
+    """Time in the networks, of all images together."""
 
 
 @dataclass(frozen=True)
@@ -137,14 +142,17 @@ class Ensemble:
 
     def answer(self, pixels: Pixels, count: int, stages: Sequence[Stage]) -> Answers:
         """Answer `count` images, whose pixels are fetched stage by stage for those that are still there."""
-        answers = Answers(np.empty((count, len(self.classes)), np.float32), np.zeros(count, np.int64))
+        probabilities = np.empty((count, len(self.classes)), np.float32)
+        members_used, cost_ms, networks_s = np.zeros(count, np.int64), np.zeros(count), 0.0
         sums = np.zeros((len(self.members), count, len(self.classes)))
         seen: list[set[str]] = [set() for _ in self.members]
         rows = np.arange(count)
         for group in _groups(stages):
             if not len(rows):
                 break
-            self._ask(group, pixels, rows, sums, seen)
+            start = perf_counter()
+            cost_ms[rows] += self._ask(group, pixels, rows, sums, seen)
+            networks_s += perf_counter() - start
             stage = group[-1]
             last = stage is stages[-1]
             asked = [member for member, views in enumerate(seen) if views]
@@ -156,10 +164,15 @@ class Ensemble:
                 done |= mean.max(axis=1) >= stage.threshold
             voted = self.folder.manifest.vote == "hard"
             final = combine(each[:, done], weights, "votes") if voted else mean[done]
-            answers.probabilities[rows[done]] = final
-            answers.members_used[rows[done]] = len(asked)
+            probabilities[rows[done]] = final
+            members_used[rows[done]] = len(asked)
             rows = rows[~done]
-        return answers
+        return Answers(probabilities, members_used, cost_ms, networks_s)
+
+    def full_cost_ms(self, views: str | None = None) -> float:
+        """Return what an image costs if all members are asked, with these views or the ensemble's own."""
+        count = len(VIEWS[views or self.folder.manifest.views])
+        return count * sum(entry.cost for entry in self.folder.manifest.members)
 
     def _ask(
         self,
@@ -168,20 +181,27 @@ class Ensemble:
         rows: Rows,
         sums: NDArray[np.float64],
         seen: list[set[str]],
-    ) -> None:
-        """Add the members' probabilities [members, n, classes] for the views that they have not seen yet."""
+    ) -> float:
+        """Add the members' probabilities [members, n, classes] for the views that they have not seen yet.
+
+        Returns what that costs an image, in milliseconds.
+        """
+        cost_ms = 0.0
 
         def questions() -> Iterator[Question]:
+            nonlocal cost_ms
             for stage in stages:
                 member = self.members[stage.member]
                 fresh = [name for name in VIEWS[stage.views] if name not in seen[stage.member]]
                 seen[stage.member].update(fresh)
+                cost_ms += len(fresh) * self.folder.manifest.members[stage.member].cost
                 yield member, pixels(member.spec, rows), fresh
 
         found = self._ask_all(lambda question: question[0].logits(*question[1:]), questions())
         for stage, logits in zip(stages, found, strict=True):
             temperature = self.members[stage.member].temperature
             sums[stage.member, rows] += softmax(logits, temperature).sum(axis=0)
+        return cost_ms
 
     def golden_check(self, device: str = "cpu") -> None:
         """Predict the golden picture of the ensemble; its members have proved themselves on their own.

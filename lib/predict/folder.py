@@ -23,6 +23,7 @@ from lib.errors import UserError
 from lib.files import make_folder, make_partial, read_model
 from lib.images.spec import PreprocessSpec
 from lib.models.bundled import MANIFEST as BUNDLE_MANIFEST
+from lib.track.drift import Baseline
 
 MANIFEST = "ensemble.json"
 _RESTORE = "restore the ensemble"
@@ -86,6 +87,8 @@ class EnsembleManifest(BaseModel):
     """Accuracies with counts, on images that nothing was fitted to."""
     dataset: dict[str, str] = {}
     gate: GateFacts | None = None
+    baseline: Baseline | None = None
+    """What an endpoint holds its answers against; ensembles of older versions have none."""
     sha256: dict[str, str] = {}
     """Of every file beside the members'."""
 
@@ -210,8 +213,9 @@ def _write_manifest(folder: Path, manifest: EnsembleManifest) -> None:
 
 
 def _to_json(manifest: EnsembleManifest, indent: int | None = None) -> str:
-    # As in a bundle: an ensemble that has passed no gate does not name one.
-    return manifest.model_dump_json(indent=indent, exclude={"gate"} if manifest.gate is None else None)
+    # As in a bundle: what an ensemble lacks is not named.
+    absent = {name for name in ("gate", "baseline") if getattr(manifest, name) is None}
+    return manifest.model_dump_json(indent=indent, exclude=absent)
 
 
 def read_folder(path: Path) -> Folder:
@@ -243,7 +247,9 @@ def folder_of(bundles: Sequence[Bundle], path: Path, classes: list[str] | None =
         MemberEntry(path=str(b.path), sha256="", weight=1.0, cost=0.0, temperature=b.manifest.temperature)
         for b in bundles
     ]
-    manifest = EnsembleManifest(classes=classes or bundles[0].classes, members=members)
+    # The answers of several together were not measured.
+    baseline = bundles[0].manifest.baseline if len(bundles) == 1 else None
+    manifest = EnsembleManifest(classes=classes or bundles[0].classes, members=members, baseline=baseline)
     return Folder(path, manifest, tuple(bundles), bundles[0].version)
 
 

@@ -20,6 +20,7 @@ from lib.images.preprocess import prepare
 from lib.images.spec import PreprocessSpec
 from lib.metrics import Outcomes, per_class, summarise
 from lib.models.build import build_model
+from lib.predict.baseline import baseline_of
 from lib.predict.explain import heat_picture
 from lib.predict.predictor import probabilities_of
 from lib.report.card import model_card
@@ -144,6 +145,7 @@ def _write(
         golden=_golden(model, plan.preprocess, samples.read(int(outcomes[shown].ids[0])), temperature),
         temperature=temperature,
         calibration=_calibration_facts(result),
+        baseline=baseline_of(outcomes["val"], "val", len(classes)) if "val" in outcomes else None,
         config_yaml=to_yaml(config),
         card=card,
         write_report=lambda folder: write_report(folder, report),

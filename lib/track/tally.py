@@ -1,0 +1,107 @@
+"""What a process has counted since somebody last asked: plain numbers, which cost next to nothing.
+
+    tally = Tally(SERVING)
+    tally.count("requests", route="/predict", code="200")
+    tally.observe("request_seconds", 0.021, route="/predict")
+    tally.take()                # what was counted, and it begins anew
+
+A metric of Ray takes much longer, for each value; so values are gathered here and handed on once a second.
+"""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lib.track.metric import Metric
+
+# A name, and the values of its labels in the order of the table.
+Key = tuple[str, tuple[str, ...]]
+
+
+@dataclass
+class Counted:
+    """Counts and values by series."""
+
+    counts: dict[Key, float] = field(default_factory=dict)
+    bins: dict[Key, list[float]] = field(default_factory=dict)
+    """Of a histogram: values up to each bound and above the one before, those above all, and their sum."""
+    gauges: dict[Key, float] = field(default_factory=dict)
+
+    def add(self, other: "Counted") -> None:
+        """Put what was counted elsewhere, or later, to this; its gauges are newer."""
+        for key, by in other.counts.items():
+            self.counts[key] = self.counts.get(key, 0) + by
+        for key, more in other.bins.items():
+            bins = self.bins.setdefault(key, [0.0] * len(more))
+            for place, by in enumerate(more):
+                bins[place] += by
+        self.gauges |= other.gauges
+
+
+class Tally:
+    """Counts the metrics of a table; any thread may. With `on=False` it does nothing."""
+
+    def __init__(self, table: Mapping[str, Metric], *, on: bool = True) -> None:
+        self._table = table
+        self._on = on
+        self._lock = threading.Lock()
+        self._counted = Counted()
+
+    def count(self, name: str, by: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        if not self._on:
+            return
+        key = self._key(name, labels)
+        with self._lock:
+            counts = self._counted.counts
+            counts[key] = counts.get(key, 0) + by
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Add a value to a histogram."""
+        if not self._on:
+            return
+        key, bounds = self._key(name, labels), self._table[name].buckets
+        with self._lock:
+            bins = self._counted.bins.get(key)
+            if bins is None:
+                bins = self._counted.bins[key] = [0.0] * (len(bounds) + 2)
+            bins[bisect_left(bounds, value)] += 1
+            bins[-1] += value
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        if not self._on:
+            return
+        key = self._key(name, labels)
+        with self._lock:
+            self._counted.gauges[key] = value
+
+    def set_all(self, gauges: dict[Key, float]) -> None:
+        """Set these gauges, and let go of all others."""
+        with self._lock:
+            self._counted.gauges = dict(gauges)
+
+    def clear(self, name: str) -> None:
+        """Let go of the gauges of a name."""
+        with self._lock:
+            gauges = self._counted.gauges
+            self._counted.gauges = {key: value for key, value in gauges.items() if key[0] != name}
+
+    def add(self, counted: Counted) -> None:
+        """Add what was counted before."""
+        with self._lock:
+            counted.gauges = {}
+            self._counted.add(counted)
+
+    def take(self) -> Counted:
+        """Return what was counted since the last time, and all gauges."""
+        with self._lock:
+            taken = self._counted
+            self._counted = Counted(gauges=dict(taken.gauges))
+            return taken
+
+    def _key(self, name: str, labels: dict[str, str]) -> Key:
+        known = self._table[name].labels
+        assert len(labels) == len(known), f"{name} has the labels {known}"
+        return name, tuple([labels[each] for each in known])

@@ -1,0 +1,68 @@
+"""What a replica counts about its answers and itself.
+
+count_answers(tally, version, found, decode_s)         # after a request was answered
+set_gauges(tally, gateway)                             # before what was counted is handed on
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lib.track.tally import Tally
+from serving.member import Result
+from serving.sums import Facts
+from serving.version import Row, Version
+
+if TYPE_CHECKING:
+    from serving.gateway import Gateway
+
+
+def count_answers(
+    tally: Tally, version: Version, found: Sequence[Result[Row]], views: str | None, decode_s: Sequence[float]
+) -> None:
+    """Count the images of a request; those that came as pixels have no `decode_s`."""
+    name, classes = version.name.version, version.folder.classes
+    full_ms = version.ensemble.full_cost_ms(views)
+    for seconds in decode_s:
+        tally.observe("stage_seconds", seconds, stage="decode")
+    for result in found:
+        row = result.answer
+        best = int(row.probabilities.argmax())
+        tally.observe("stage_seconds", result.queue_s, stage="queue")
+        tally.observe("stage_seconds", result.forward_s - row.combine_s, stage="forward")
+        tally.observe("stage_seconds", row.combine_s, stage="combine")
+        # As in the baseline: rounding may carry a probability past 1.
+        tally.observe("confidence", min(1.0, float(row.probabilities[best])), version=name)
+        tally.count("predicted", version=name, label=classes[best])
+        tally.count("images", version=name)
+        tally.count("images_by_members", version=name, members=str(row.members))
+        if full_ms:
+            tally.count("cost_seconds", row.cost_ms / 1000, version=name, of="spent")
+            tally.count("cost_seconds", full_ms / 1000, version=name, of="full")
+
+
+def set_gauges(tally: Tally, gateway: "Gateway") -> None:
+    """Note how things stand with a replica."""
+    lineup = gateway.lineup
+    admitted, capacity = gateway.places
+    tally.set("admitted", admitted)
+    tally.set("capacity", capacity)
+    tally.set("ready", float(gateway.ready))
+    tally.clear("golden_check")
+    for version in gateway.disproved:
+        tally.set("golden_check", 0, version=version)
+    for served in lineup.versions():
+        tally.set("golden_check", 1, version=served.name.version)
+    tally.clear("version_share")
+    for each in lineup.served():
+        role = "stable" if each.version == lineup.stable.name.version else "canary"
+        tally.set("version_share", each.weight, version=each.version, role=role)
+        if each.shadow:
+            tally.set("version_share", each.shadow, version=each.version, role="shadow")
+
+
+def facts_of(gateway: "Gateway") -> dict[str, Facts]:
+    """Return what has to be known about the versions that are served."""
+    return {
+        each.name.version: Facts(tuple(each.folder.classes), each.folder.manifest.baseline)
+        for each in gateway.lineup.versions()
+    }

@@ -1,0 +1,90 @@
+"""What a tally holds between two takes."""
+
+import threading
+
+import pytest
+
+from lib.track.metric import Metric
+from lib.track.tally import Counted, Tally
+
+TABLE = {
+    "requests": Metric("counter", "requests", ("route", "code"), "."),
+    "seconds": Metric("histogram", "seconds", (), ".", (0.1, 1.0)),
+    "ready": Metric("gauge", "bool", ("version",), "."),
+}
+
+
+def test_counts_by_labels_and_begins_anew() -> None:
+    tally = Tally(TABLE)
+    tally.count("requests", route="/", code="200")
+    tally.count("requests", 2, code="200", route="/")
+    tally.count("requests", route="/", code="404")
+    found = tally.take()
+    assert found.counts == {("requests", ("/", "200")): 3, ("requests", ("/", "404")): 1}
+    assert tally.take() == Counted()
+
+
+def test_a_value_falls_into_the_bin_whose_bound_it_reaches() -> None:
+    tally = Tally(TABLE)
+    for value in (0.05, 0.1, 0.5, 3):
+        tally.observe("seconds", value)
+    assert tally.take().bins == {("seconds", ()): [2, 1, 1, pytest.approx(3.65)]}
+
+
+def test_gauges_stay_until_they_are_let_go() -> None:
+    tally = Tally(TABLE)
+    tally.set("ready", 1, version="a")
+    tally.set("ready", 0, version="b")
+    both = tally.take().gauges
+    assert both == tally.take().gauges == {("ready", ("a",)): 1, ("ready", ("b",)): 0}
+    tally.clear("ready")
+    assert tally.take().gauges == {}
+
+
+def test_what_was_not_delivered_is_put_back() -> None:
+    tally = Tally(TABLE)
+    tally.count("requests", route="/", code="200")
+    tally.observe("seconds", 0.5)
+    tally.set("ready", 1, version="a")
+    taken = tally.take()
+    tally.set("ready", 0, version="a")
+    tally.count("requests", route="/", code="200")
+    tally.observe("seconds", 0.5)
+    tally.add(taken)
+    found = tally.take()
+    assert found.counts == {("requests", ("/", "200")): 2}
+    assert found.bins == {("seconds", ()): [0, 2, 0, 1]}
+    assert found.gauges == {("ready", ("a",)): 0}
+
+
+def test_threads_lose_nothing() -> None:
+    tally, taken = Tally(TABLE), Counted()
+
+    def work() -> None:
+        for _ in range(5000):
+            tally.count("requests", route="/", code="200")
+            tally.observe("seconds", 0.5)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        taken.add(tally.take())
+    taken.add(tally.take())
+    assert taken.counts == {("requests", ("/", "200")): 20_000}
+    assert taken.bins["seconds", ()][1] == 20_000
+
+
+def test_a_wrong_label_is_a_defect() -> None:
+    with pytest.raises(AssertionError):
+        Tally(TABLE).count("requests", route="/")
+    with pytest.raises(KeyError):
+        Tally(TABLE).count("requests", route="/", status="200")
+
+
+def test_one_that_is_off_holds_nothing() -> None:
+    tally = Tally(TABLE, on=False)
+    tally.count("requests", route="/", code="200")
+    tally.observe("seconds", 1)
+    tally.set("ready", 1, version="a")
+    assert tally.take() == Counted()
