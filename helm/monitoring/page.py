@@ -19,7 +19,7 @@ Written by `python -m helm.generate` from the tables in `lib/track`. Dashboards 
 What runs on Ray tells it to Ray, and each node exports what its processes told (port 8080 of a pod,
 `metrics_port` of `cluster.local`). Ray adds labels, `WorkerId` among them, and Prometheus those of the pod:
 `sum` counters and histograms, take the `max` or `sum` of gauges. Counters of a process that has ended stay
-until its node ends. Gauges go after two export intervals (20 s), and so do histograms, which are gauges to Ray:
+until its node ends. Gauges go after two export intervals (20 s), and so do histograms, gauges to Ray:
 their `_bucket`, `_sum` and `_count` are exact.
 
 What is counted is exported every 10 s (`RAY_metrics_report_interval_ms`), and at the end of a process that is
