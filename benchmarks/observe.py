@@ -21,14 +21,15 @@ from lib.config.schema import FinetuneConfig
 from lib.config.section import Count, Section
 from lib.console import run_job, say
 from lib.data.pack import pack, plan_pack
-from lib.train.launch import train
+from lib.train.loop import Trainer
 from lib.train.plan import plan_run
+from lib.train.telemetry import open_telemetry
 from lib.train.world import World
 
 Part = Literal["train"]
 
 # A network, the size of its pictures, and epochs that take some seconds.
-_WORKS = {"lenet5@28": ("lenet5", 28, 16), "resnet8@32": ("resnet8", 32, 4)}
+_WORKS = {"lenet5@28": ("lenet5", 28, 9), "resnet8@32": ("resnet8", 32, 4)}
 
 
 class Settings(Section):
@@ -36,7 +37,7 @@ class Settings(Section):
 
     parts: tuple[Part, ...] = ("train",)
     """What is measured."""
-    rounds: Count = 8
+    rounds: Count = 6
     """Times that each is run with metrics and without; medians are compared."""
 
 
@@ -89,9 +90,14 @@ def _step_ms(folder: Path, work: str, name: str, *, has_metrics: bool) -> float:
         }
     )
     plan = plan_run(config)
-    seen: list[float] = []
-    train(plan, World(epoch_done=lambda record: seen.append(record["images_per_s"])), lambda _: None)
-    return 1000 * plan.num_images / plan.stage(0).steps / median(seen)
+    world = World()
+    with open_telemetry(plan, world, say) as telemetry:
+        trainer = Trainer(plan, world, lambda _: None, telemetry)
+        trainer.run()
+        trainer.writer.wait()
+        trainer.inputs.close()
+    rates = [epoch["images_per_s"] for epoch in trainer.state.history[1:]]
+    return 1000 * plan.num_images / plan.stage(0).steps / median(rates)
 
 
 if __name__ == "__main__":

@@ -119,9 +119,10 @@ def _endpoint(after: Snapshot, added: Snapshot, cluster: str) -> list[str]:
         found = sum(count for code, count in codes.items() if code.startswith(first))
         return f"{found / answered:.1%}" if answered else _UNKNOWN
 
-    images = {
-        int(dict(key)["members"]): count for key, count in added.of("images_by_members_total", **own).items()
-    }
+    images = [
+        (int(dict(key)["members"]), count)
+        for key, count in added.of("images_by_members_total", **own).items()
+    ]
     drifts = after.of("drift", **own).values()
     shares = after.of("version_share", **own)
     return [
@@ -137,9 +138,9 @@ def _endpoint(after: Snapshot, added: Snapshot, cluster: str) -> list[str]:
     ]
 
 
-def _mean(counts: dict[int, float]) -> str:
-    total = sum(counts.values())
-    return f"{sum(number * count for number, count in counts.items()) / total:.2f}" if total else _UNKNOWN
+def _mean(counts: Sequence[tuple[int, float]]) -> str:
+    total = sum(count for _, count in counts)
+    return f"{sum(number * count for number, count in counts) / total:.2f}" if total else _UNKNOWN
 
 
 def _milliseconds(seconds: float | None) -> str:

@@ -99,7 +99,7 @@ class Trainer:
             self.network = compiled(self.network)
         self.writer = StateWriter(plan.state_folder)
         self.tracker = open_tracker(plan, world, say)
-        self.telemetry = telemetry or Telemetry(None, plan, world)
+        self.telemetry = telemetry or Telemetry(plan, world)
         self.telemetry.watch(self.optimizer, self.writer, self.inputs.quarantine)
         # State between two steps changes how three or more workers round, see `_epoch`.
         is_heeded = not (config.run.deterministic and world.size > 2)

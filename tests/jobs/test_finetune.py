@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib.console import identify
 from lib.models.build import build_model
-from lib.track.scrape import scrape
+from lib.track.scrape import scrape, snapshot
 from tests.jobs.conftest import Run
 
 QUICK = ["model.name=lenet5", "train.epochs=1", "train.batch_size=128", "run.num_workers=0", "data.threads=2"]
@@ -73,6 +74,31 @@ def test_a_run_leaves_what_the_contract_names(job: Run, digits: Path, tmp_path: 
     resumed = job("finetune", "run.resume=x")
     assert resumed.code == 0
     assert "run x is finished" in resumed.out
+
+
+def test_a_job_says_all_in_json_and_leaves_its_figures(
+    job: Run, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MANTA_LOG", "json")
+    words = [f"data.root={digits}", *QUICK, "run.name=x", f"track.prometheus={tmp_path / 'metrics'}"]
+    ended = job("finetune", *words)
+    assert ended.code == 0, ended.err
+    records = [json.loads(line) for line in ended.out.splitlines()]
+    assert all({"time", "level", "message"} <= set(record) for record in records)
+    assert any("epoch 1/1 done" in record["message"] for record in records)
+    assert {record.get("run") for record in records if "epoch" in record["message"]} == {"x"}
+    result = json.loads((tmp_path / "runs/x/result.json").read_text())
+    assert (records[-1]["message"], records[-1]["result"]["bundle"]) == (
+        "run x is finished",
+        result["bundle"],
+    )
+    pages = [path.read_text() for path in (tmp_path / "metrics").iterdir()]
+    found = snapshot(pages, at=0)
+    assert len(pages) == 2
+    assert found.total("job_accuracy", task="finetune", split="test") == result["metrics"]["test"]["accuracy"]
+    assert found.total("job_images", subject="x") == 179 + 179
+    assert found.total("job_success", subject="x") == found.total("train_ends_total", run="x") == 1
+    identify(run=None)
 
 
 def test_more_epochs_can_be_added_to_a_stopped_run(job: Run, digits: Path, tmp_path: Path) -> None:

@@ -86,6 +86,9 @@ def test_freeze_strategies_are_those_of_the_models() -> None:
         ({"track": {"mlflow": "https://me:secret@host"}}, "MLFLOW_TRACKING_PASSWORD"),
         ({"track": {"mlflow": "sqlite:///x.db"}}, "four slashes"),
         ({"track": {"wandb": "a/b/c"}}, "names no project"),
+        ({"track": {"prometheus": "metrics"}}, "neither a folder"),
+        ({"track": {"prometheus": "ftp://host/x"}}, "neither a folder"),
+        ({"track": {"prometheus": "https://me:secret@host:9091"}}, "a password would be kept"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(changes: dict[str, Any], sentence: str) -> None:

@@ -94,9 +94,10 @@ def test_an_endpoint_is_all_its_replicas_together() -> None:
     first.set("drift", 0.31, version="v1", of="confidence")
     first.set("drift", 0.05, version="v1", of="classes")
     first.set("version_share", 1, version="v1", role="stable")
-    # Two pages of one registry each would name the same series; nodes differ in Ray's labels.
+    # On nodes, Ray's labels tell the series of processes apart; this one has only those with labels.
     pages = [prometheus.generate_latest(first.metrics).decode()]
-    pages.append(prometheus.generate_latest(second.metrics).decode().replace("{", '{WorkerId="2",'))
+    page = prometheus.generate_latest(second.metrics).decode().splitlines()
+    pages.append("\n".join(line.replace("{", '{WorkerId="2",') for line in page if "{" in line))
     (row,) = cells(list(status(before, snapshot(pages, at=10))), "serving")
     assert row == {
         "ready": "1 of 2",
