@@ -100,6 +100,11 @@ class Child:
         root = psutil.Process(self._process.pid)
         return sum(p.memory_full_info().pss for p in [root, *root.children(recursive=True)]) / 1e6
 
+    def cpu_s(self) -> float:
+        """Return the CPU time of the process and all that it started and that runs, in seconds."""
+        root = psutil.Process(self._process.pid)
+        return sum(sum(p.cpu_times()[:2]) for p in [root, *root.children(recursive=True)])
+
     def has_ended(self) -> bool:
         """Tell whether its first process is gone."""
         return self._process.poll() is not None

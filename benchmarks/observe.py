@@ -2,6 +2,7 @@
 
 python benchmarks/observe.py
 python benchmarks/observe.py 'parts=[train]' rounds=4
+python benchmarks/observe.py 'parts=[serve]' rounds=12 seconds=5
 
 Training runs in this process, beside a Ray of its own that exports them. Small steps are the worst case,
 hence small networks on small pictures.
@@ -10,9 +11,11 @@ hence small networks on small pictures.
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Annotated, Literal
 
 import ray
+from observe_serving import measure_serving
+from pydantic import Field
 from report import finish, print_table, read_settings
 
 from lib.cluster import connect
@@ -26,7 +29,7 @@ from lib.train.plan import plan_run
 from lib.train.telemetry import open_telemetry
 from lib.train.world import World
 
-Part = Literal["train"]
+Part = Literal["train", "serve"]
 
 # A network, the size of its pictures, and epochs that take some seconds.
 _WORKS = {"lenet5@28": ("lenet5", 28, 9), "resnet8@32": ("resnet8", 32, 4)}
@@ -35,10 +38,12 @@ _WORKS = {"lenet5@28": ("lenet5", 28, 9), "resnet8@32": ("resnet8", 32, 4)}
 class Settings(Section):
     """Measure what metrics cost."""
 
-    parts: tuple[Part, ...] = ("train",)
+    parts: tuple[Part, ...] = ("train", "serve")
     """What is measured."""
     rounds: Count = 6
     """Times that each is run with metrics and without; medians are compared."""
+    seconds: Annotated[float, Field(gt=0.5)] = 5.0
+    """Length of a measurement of an endpoint."""
 
 
 def main() -> None:
@@ -47,6 +52,8 @@ def main() -> None:
     absolute: dict[str, float] = {}
     if "train" in settings.parts:
         _train(settings.rounds, ratios, absolute)
+    if "serve" in settings.parts:
+        _serve(settings, ratios, absolute)
     finish("observe", ratios=ratios, absolute=absolute)
 
 
@@ -74,6 +81,17 @@ def _train(rounds: int, ratios: dict[str, float], absolute: dict[str, float]) ->
             absolute[f"step_ms_{work}"] = round(median(found[False]), 3)
         ray.shutdown()
     print_table("training", ["network", "ms a step", "with metrics", "with / without"], rows)
+
+
+def _serve(settings: Settings, ratios: dict[str, float], absolute: dict[str, float]) -> None:
+    """Compare answers with and without metrics."""
+    with tempfile.TemporaryDirectory(prefix="manta-observe-") as name:
+        folder = Path(name)
+        config = PackConfig(source="digits", out=str(folder / "digits"))
+        pack(config, plan_pack(config), map)
+        found = measure_serving(folder, folder / "digits", settings.rounds, settings.seconds)
+        ratios |= found[0]
+        absolute |= found[1]
 
 
 def _step_ms(folder: Path, work: str, name: str, *, has_metrics: bool) -> float:

@@ -15,7 +15,7 @@ def facts_of(count: int) -> Facts:
         split="val",
         num_samples=count * (count + 1) // 2,
         bounds=list(CONFIDENCE),
-        confidence=[0] * 10 + [count * (count + 1) // 20] * 10,
+        confidence=[0] * 10 + [60] * 10,
         classes=list(range(1, count + 1)),
     )
     return Facts(classes, baseline)

@@ -1,0 +1,84 @@
+"""What metrics cost an endpoint: two of them side by side, one with metrics and one without, asked in turns.
+
+ratios, absolute = measure_serving(Path(folder), rounds=8, seconds=4)
+
+A small network on small pictures is the worst case: the less there is to compute, the more counting weighs.
+"""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+from child import Child, environment_without
+from report import print_table
+from serve import answers, send
+
+from lib.bundle import read_bundle
+from lib.config.schema import FinetuneConfig
+from lib.runtime import ENVIRONMENT
+from lib.train.launch import train
+from lib.train.plan import plan_run
+from lib.train.world import World
+from serving.proxy import free_ports
+
+_CONNECTIONS = 16
+_START_S = 180.0
+_HERE = Path(__file__).parent
+
+
+def measure_serving(
+    folder: Path, dataset: Path, rounds: int, seconds: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return ratios and absolute figures of requests per second and of CPU time per request."""
+    config = FinetuneConfig.model_validate(
+        {
+            "data": {"root": str(dataset), "threads": 1},
+            "model": {"name": "lenet5"},
+            "train": {"epochs": 1},
+            "run": {"name": "served", "storage": str(folder), "num_workers": 0},
+        }
+    )
+    bundle = Path(train(plan_run(config), World(), lambda _: None)["bundle"])
+    picture = folder / "picture.png"
+    picture.write_bytes(read_bundle(bundle).golden().data)
+    rps: dict[bool, list[float]] = {True: [], False: []}
+    cpu_ms: dict[bool, list[float]] = {True: [], False: []}
+    with ExitStack() as stack:
+        children, loads = {}, {}
+        for metrics in (True, False):
+            (port,) = free_ports(1)
+            environment = environment_without(ENVIRONMENT) | {"PYTHONPATH": str(_HERE.parent)}
+            environment.pop("RAY_ADDRESS", None)
+            words = [f"bundle={bundle}", f"http.port={port}", f"serve.metrics={str(metrics).lower()}"]
+            command = [sys.executable, "-m", "serving", *words, "serve.engine=openvino"]
+            child = stack.enter_context(Child(command, folder / f"endpoint-{metrics}", environment))
+            url = f"http://127.0.0.1:{port}/predict"
+            load = [sys.executable, str(_HERE / "load.py"), url, str(picture), "type=image/png"]
+            child.wait_until(lambda load=load: answers(load), _START_S)  # type: ignore[misc]  # bound at once
+            children[metrics], loads[metrics] = child, load
+        for number in range(rounds):
+            for metrics in (number % 2 == 0, number % 2 == 1):
+                before_s = children[metrics].cpu_s()
+                found = send(loads[metrics], _CONNECTIONS, seconds)
+                spent_s = children[metrics].cpu_s() - before_s
+                rps[metrics].append(found["rps"])
+                cpu_ms[metrics].append(1000 * spent_s / (found["rps"] * seconds))
+    shown = [
+        [name, median(values[False]), median(values[True]), ratio(values)]
+        for name, values in (("requests/s", rps), ("ms of CPU a request", cpu_ms))
+    ]
+    print_table("serving", ["lenet5@28", "without", "with metrics", "with / without"], shown)
+    ratios = {
+        "rps_with_metrics_vs_without": round(ratio(rps), 4),
+        "cpu_with_metrics_vs_without": round(ratio(cpu_ms), 4),
+    }
+    return ratios, {
+        "serve_rps": round(median(rps[False]), 1),
+        "serve_cpu_ms": round(median(cpu_ms[False]), 3),
+    }
+
+
+def ratio(values: dict[bool, list[float]]) -> float:
+    """Return the median of the ratios of neighbours in time."""
+    return median(one / other for one, other in zip(values[True], values[False], strict=True))
