@@ -193,7 +193,7 @@ def _endpoint(port: int, bundles: tuple[Path, Path], folder: Path) -> list[str]:
 
 
 def _load(url: str, port: int, name: str, dataset: Path) -> tuple[Counter[tuple[str, str]], int]:
-    """Send pictures, wrong ones among them, and more slow ones than there are places; return what came back."""
+    """Send pictures, wrong ones, and more slow ones than there are places; return what came back."""
     pictures = _pictures(dataset)[:400]
     answered: Counter[tuple[str, str]] = Counter()
     with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
