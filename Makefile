@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format clean
+.PHONY: help demo observe test test-fast lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED) ## pack, fine-tune, evaluate, serve and predict, all on this machine
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash cluster/local/demo.sh
+
+observe: $(INSTALLED) ## Prometheus for the Ray on this machine, with rules and dashboards
+	$(BIN)/python -m cluster.observe up
 
 # What starts a Ray waits a lot, so two processes of tests run side by side. OpenMP threads that spin while they wait
 # would take each other's core. Helm's engine brings a runtime of its own (Go): it stays out of the process that tests lib.

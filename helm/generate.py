@@ -1,4 +1,5 @@
-"""Write values.yaml and values.schema.json of each chart, and docs/values.md, from the models in helm/values.
+"""Write what is made from one source: values of the charts and docs/values.md from the models in helm/values,
+rules, dashboards and docs/metrics.md from the tables in lib/track.
 
 python -m helm.generate
 """
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from helm.monitoring.files import monitoring_files
 from helm.values.cluster import ClusterValues
 from helm.values.defaults import values_yaml
 from helm.values.jobs import KINDS, JobsValues
@@ -36,7 +38,8 @@ def files() -> dict[Path, str]:
         written[ROOT / "helm" / chart / "values.yaml"] = values_yaml(model, chart)
         text = json.dumps(schemas[chart], indent=2, ensure_ascii=False)
         written[ROOT / "helm" / chart / "values.schema.json"] = f"{text}\n"
-    return written | {ROOT / "docs/values.md": values_page(schemas)}
+    written[ROOT / "docs/values.md"] = values_page(schemas)
+    return written | {ROOT / path: text for path, text in monitoring_files().items()}
 
 
 def main() -> None:

@@ -25,6 +25,8 @@ from lib.files import make_folder, write_text
 
 # Ray then takes the loopback interface, as it does on a Mac; giving it 127.0.0.1 as an address is not enough.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Where Ray says what Prometheus may read, in its temporary folder, which is another one each time.
+_TARGETS = "prom_metrics_service_discovery.json"
 
 
 def start(config: LocalConfig) -> dict[str, str]:
@@ -53,6 +55,8 @@ def start(config: LocalConfig) -> dict[str, str]:
         stop(folder)
         raise
     lines = [f"export {name}={quote(value)}" for name, value in joins.items()]
+    (folder / "targets.json").unlink(missing_ok=True)
+    (folder / "targets.json").symlink_to(Path((folder / "temporary").read_text()) / _TARGETS)
     # Ray would take this one before the file.
     write_text(folder / "env", "\n".join(["unset RAY_AUTH_TOKEN", *lines, ""]))
     return joins
@@ -136,7 +140,7 @@ def stop(folder: Path, patience_s: float = 30.0) -> int:
     folder = folder.absolute()
     running = end(folder, patience_s)
     _keep_logs(folder)
-    for name in ("env", "token", "temporary"):
+    for name in ("env", "targets.json", "token", "temporary"):
         (folder / name).unlink(missing_ok=True)
     return running
 

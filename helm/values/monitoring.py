@@ -1,5 +1,7 @@
 """manta-monitoring: Prometheus reads the clusters of a namespace, with rules and dashboards."""
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from helm.values.section import Duration, Labels, Name, Values
@@ -27,6 +29,14 @@ class Rules(Values):
     """Make PrometheusRules of files/rules."""
     labels: Labels = {"release": "kube-prometheus-stack"}
     """Labels that the operator of Prometheus looks for."""
+    runbooks: Annotated[str, Field(pattern=r"^[A-Za-z0-9:/._~%?=-]+$")] = "docs/runbooks.md"
+    """Where docs/runbooks.md is read, in links of alerts: its address in your copy of the repository."""
+    error_budget: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    """Share of the requests of a month that an endpoint may fail (5xx)."""
+    slow_seconds: Literal["0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0"] = "0.5"
+    """Time beyond which an answer is slow; one of the bounds that times are counted by."""
+    slow_budget: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """Share of the requests of a month that may be slow."""
 
 
 class Dashboards(Values):

@@ -1,4 +1,4 @@
-"""What a cluster may be told: the words of `python -m cluster.local`, `cluster.kind` and `cluster.vm`."""
+"""What a cluster may be told: the words of `python -m cluster.local`, `observe`, `kind` and `vm`."""
 
 import ipaddress
 import re
@@ -79,6 +79,40 @@ class LocalConfig(FolderConfig):
             other = next((name for name, value in given.items() if value == port and name != key), None)
             if other:
                 raise ValueError(f"{other}={port} is {key} too; choose another")
+        return self
+
+
+class ObserveFolderConfig(Section):
+    """Which Prometheus is meant."""
+
+    folder: str = "runs/observe"
+    """Folder of this Prometheus: its configuration, its data, its log."""
+
+
+class ObserveConfig(ObserveFolderConfig):
+    """Start Prometheus on this machine, and Grafana where it is installed, for loopback only."""
+
+    port: Port = 9090
+    """Port of Prometheus."""
+    grafana_port: Port = 3000
+    """Port of Grafana."""
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "runs/cluster/targets.json",
+        "/tmp/ray/prom_metrics_service_discovery.json",
+    )
+    """Files in which a Ray says what is read of it: that of `cluster.local`, and of a Ray that was started
+    otherwise. They may come and go."""
+    interval_s: Count = 5
+    """How often Prometheus reads, and looks at the rules."""
+    keep_days: Count = 15
+    """How long it keeps what it has read."""
+    start_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """How long it may take to start."""
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.port == self.grafana_port:
+            raise ValueError(f"grafana_port={self.port} is port too; choose another")
         return self
 
 

@@ -1,0 +1,1 @@
+"""Prometheus and Grafana for a Ray on this machine."""
