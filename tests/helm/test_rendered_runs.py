@@ -136,13 +136,17 @@ def test_a_job_is_submitted_with_the_rendered_entrypoint(
     assert result["metrics"]["test"]["num_samples"] == 179
 
 
-def test_the_rendered_configuration_serves_a_prediction(cluster: Cluster, digits: Path) -> None:
-    import numpy as np
-
-    config = yaml.safe_load(only(cluster.found, "RayService")["spec"]["serveConfigV2"])
-    assert config["http_options"] == {"host": "0.0.0.0", "port": cluster.port}
-    config["http_options"]["host"] = "127.0.0.1"
-    cluster.ask("/api/serve/applications/", "PUT", config)
+def deploy(cluster: Cluster, config: Object, path: Path) -> Object:
+    """Type `serve deploy` and wait; return the application."""
+    path.write_text(yaml.safe_dump(config))
+    subprocess.run(
+        [str(BIN / "serve"), "deploy", str(path), "--address", cluster.dashboard],
+        env=cluster.head.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     ends = time.monotonic() + 240
     while (app := cluster.ask("/api/serve/applications/")["applications"].get("manta", {})).get(
         "status"
@@ -150,6 +154,16 @@ def test_the_rendered_configuration_serves_a_prediction(cluster: Cluster, digits
         assert app.get("status") != "DEPLOY_FAILED", app
         assert time.monotonic() < ends, app
         time.sleep(1)
+    return app
+
+
+def test_the_rendered_configuration_serves_a_prediction(cluster: Cluster, tmp_path: Path) -> None:
+    import numpy as np
+
+    config = yaml.safe_load(only(cluster.found, "RayService")["spec"]["serveConfigV2"])
+    assert config["http_options"] == {"host": "0.0.0.0", "port": cluster.port}
+    config["http_options"]["host"] = "127.0.0.1"
+    app = deploy(cluster, config, tmp_path / "serve.yaml")
     # The worker is ready when its proxy is.
     cluster.worker.wait("readinessProbe", timeout_s=60)
     # No replica is on the head, so it can be lost.
@@ -161,4 +175,12 @@ def test_the_rendered_configuration_serves_a_prediction(cluster: Cluster, digits
         answer = client.predict(picture)
     assert len(answer.predictions) == 5
     assert cluster.worker.get(cluster.port, "/model") == 401
+    assert cluster.worker.get(cluster.port, "/v2/health/ready") == 200
+
+    # Other versions are a user_config: the replica stays, and goes on where one cannot be loaded.
+    rollout = {"candidates": [{"bundle": "/nowhere", "weight": 0.1}]}
+    config["applications"][0]["deployments"] = [{"name": "Gateway", "user_config": rollout}]
+    gateway = deploy(cluster, config, tmp_path / "serve.yaml")["deployments"]["Gateway"]
+    assert gateway["deployment_config"]["user_config"] == rollout
+    assert [each["replica_id"] for each in gateway["replicas"]] == [replica["replica_id"]]
     assert cluster.worker.get(cluster.port, "/v2/health/ready") == 200
