@@ -6,6 +6,7 @@ from lib.config.wording import join
 from lib.report.study import Figure, Table
 from lib.report.study_figures import trade
 from lib.report.svg import percent
+from lib.tune.effects import effect_sentence, effect_table, main_effects
 from lib.tune.findings.answer import (
     Answer,
     accuracy_figure,
@@ -23,15 +24,8 @@ def find(numbers: Numbers) -> Answer:
     """Compare strategies, schedules, and both together."""
     answer = Answer(best_sentences(numbers))
     strategies, schedules = (_options(numbers.variants, key) for key in (FREEZE, SCHEDULE))
-    for key, options in ((FREEZE, strategies), (SCHEDULE, schedules)):
-        if len(options) > 1:
-            found = {each: _mean([v for v in numbers.variants if v.values[key] == each]) for each in options}
-            best, worst = max(found, key=lambda o: found[o]), min(found, key=lambda o: found[o])
-            apart = 100 * (found[best] - found[worst])
-            answer.say(
-                f"In the mean over all else, {key}={best} is the best choice ({percent(found[best])}) and "
-                f"{worst} the worst ({percent(found[worst])}), {apart:.1f} points below."
-            )
+    effects = {key: found for key in (FREEZE, SCHEDULE) if (found := main_effects(numbers, key))}
+    answer.sentences += [effect_sentence(key, found) for key, found in effects.items()]
     fastest = min(numbers.variants, key=lambda each: each.train_s.mean)
     slowest = max(numbers.variants, key=lambda each: each.train_s.mean)
     fast_s, slow_s = max(fastest.train_s.mean, 1e-9), slowest.train_s.mean
@@ -47,7 +41,11 @@ def find(numbers: Numbers) -> Answer:
         "epoch, its output is computed once and shared by the trials, so the first of them pays for all."
     )
     title = f"{numbers.split.capitalize()} accuracy by strategy and schedule"
-    answer.tables = [Table(title, ["train.freeze", *schedules], rows, note), comparison(numbers)]
+    answer.tables = [
+        *(effect_table(numbers, key, found) for key, found in effects.items()),
+        Table(title, [FREEZE, *schedules], rows, note),
+        comparison(numbers),
+    ]
     marks = {each.label: (max(each.train_s.mean, 1e-3), each.accuracy.mean) for each in numbers.variants}
     title = "Accuracy for time of training"
     answer.figures = [
@@ -62,10 +60,6 @@ def find(numbers: Numbers) -> Answer:
 
 def _options(variants: Sequence[Variant], key: str) -> list[str]:
     return list(dict.fromkeys(str(each.values[key]) for each in variants))
-
-
-def _mean(variants: Sequence[Variant]) -> float:
-    return sum(each.accuracy.mean for each in variants) / len(variants)
 
 
 def _cell(variants: Sequence[Variant], strategy: str, schedule: str) -> str:
