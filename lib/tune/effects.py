@@ -14,6 +14,7 @@ from statistics import mean
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.config.wording import join
 from lib.report.study import Table
 from lib.tune.compare import Difference, Estimate, accuracy_of, difference
 from lib.tune.variant import Numbers, Variant, told, told_difference
@@ -29,6 +30,8 @@ class Effect:
     """How far it is behind the best option; None for that one."""
     train_s: float
     """Seconds of training, in the mean."""
+    curve: list[tuple[float, float]]
+    """Points (epoch, validation accuracy), in the mean."""
 
 
 def main_effects(numbers: Numbers, key: str) -> list[Effect]:
@@ -48,20 +51,36 @@ def main_effects(numbers: Numbers, key: str) -> list[Effect]:
             accuracy=accuracy_of(share),
             behind=None if share is best else difference(best, share, len(ordered) - 1),
             train_s=mean(each.train_s.mean for each in groups[option]),
+            curve=mean_curve([each.curve("val", "accuracy") for each in groups[option]]),
         )
         for option, share in shares.items()
     ]
 
 
+def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """Return the mean of curves that have the same x, as far as each goes."""
+    found: dict[float, list[float]] = {}
+    for curve in curves:
+        for x, y in curve:
+            found.setdefault(x, []).append(y)
+    return [(x, mean(values)) for x, values in found.items()]
+
+
 def effect_sentence(key: str, effects: Sequence[Effect]) -> str:
-    """Say which option is the best in the mean, and how far the last one is behind."""
-    first, last = effects[0], effects[-1]
-    assert last.behind is not None
-    return (
-        f"In the mean over all else, {key}={first.option} is the best choice by validation "
-        f"({told(first.accuracy)}), and {last.option} the last ({told(last.accuracy)}): "
-        f"{told_difference(last.behind)} points."
-    )
+    """Say which option is the best in the mean, which are as good, and how far the worst is behind."""
+    first = effects[0]
+    behind = {each.option: each.behind for each in effects if each.behind is not None}
+    equal = [option for option, found in behind.items() if found.is_noise]
+    worse = {option: found for option, found in behind.items() if not found.is_noise}
+    parts = [
+        f"In the mean over all else, {key}={first.option} is best by validation ({told(first.accuracy)})"
+    ]
+    if equal:
+        parts.append(f"within noise of it: {join(equal, 'and')}")
+    if worse:
+        worst = max(worse, key=lambda option: worse[option].mean)
+        parts.append(f"worst is {worst}, by {told_difference(worse[worst])} points")
+    return "; ".join(parts) + "."
 
 
 def effect_table(numbers: Numbers, key: str, effects: Sequence[Effect]) -> Table:

@@ -16,6 +16,7 @@ def run(freeze: str, schedule: str, seed: int, accuracy: float) -> SimpleNamespa
         seed=seed,
         correct=correct,
         rank_by=accuracy,
+        history=[{"val": {"accuracy": accuracy - 0.1}}, {"val": {"accuracy": accuracy}}],
         train_s=10.0 if freeze == "none" else 2.0,
     )
 
@@ -43,8 +44,15 @@ def test_an_option_is_compared_in_the_mean_over_what_it_was_combined_with() -> N
     assert near.is_noise
     assert not far.is_noise
     told = effect_sentence(KEY, effects)
-    assert f"{KEY}={effects[0].option} is the best choice" in told
-    assert "noise" not in told
+    assert f"{KEY}={effects[0].option} is best by validation" in told
+    assert f"within noise of it: {effects[1].option}; worst is head, by +" in told
+    assert effects[-1].curve == [(1, pytest.approx(0.7)), (2, pytest.approx(0.8))]
+
+
+def test_what_is_within_noise_is_not_called_worse() -> None:
+    told = effect_sentence(KEY, main_effects(numbers({"early": 0.9, "none": 0.9}), KEY))
+    assert "within noise of it: " in told
+    assert "worst" not in told
 
 
 def test_a_single_seed_counts_the_images_alone() -> None:
