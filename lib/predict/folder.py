@@ -243,7 +243,9 @@ def folder_of(bundles: Sequence[Bundle], path: Path, classes: list[str] | None =
         MemberEntry(path=str(b.path), sha256="", weight=1.0, cost=0.0, temperature=b.manifest.temperature)
         for b in bundles
     ]
-    manifest = EnsembleManifest(classes=classes or bundles[0].classes, members=members)
+    # What one bundle has passed is of no account once others answer with it.
+    gate = bundles[0].manifest.gate if len(bundles) == 1 else None
+    manifest = EnsembleManifest(classes=classes or bundles[0].classes, members=members, gate=gate)
     return Folder(path, manifest, tuple(bundles), bundles[0].version)
 
 
