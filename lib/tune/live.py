@@ -53,10 +53,9 @@ class Live(Callback):
         self._epochs[str(trial)] = result.get(EPOCH, 0)
         if time.monotonic() - self._said >= INTERVAL_S:
             self._said = time.monotonic()
-            epochs = self._plan.config.train.epochs
             running = [str(each) for each in trials if each.status == "RUNNING"]
-            shown = ", ".join(f"{name} {self._epochs.get(name, 0)}/{epochs}" for name in running[:4])
-            say(f"{self._count()}  running {shown}{', …' * (len(running) > 4)}")
+            told = [f"{name} {self._epochs.get(name, 0)}/{self._asked(name)}" for name in running[:4]]
+            say(f"{self._count()}  running {', '.join(told)}{', …' * (len(running) > 4)}")
 
     def on_trial_complete(
         self,
@@ -83,7 +82,7 @@ class Live(Callback):
 
     def _end(self, standing: Standing) -> None:
         self._finished += 1
-        metric, epochs = self._plan.config.study.metric, self._plan.config.train.epochs
+        metric, epochs = self._plan.config.study.metric, self._asked(standing.name)
         score = "" if standing.score is None else f"  val {metric} {standing.score:.4f}"
         told = {
             "finished": score,
@@ -98,6 +97,10 @@ class Live(Callback):
         left_s = (time.monotonic() - self._started) / done * (self._plan.num_trials - self._finished)
         leader = f"  best {best.name} {best.score:.4f}" if best is not None and best.score is not None else ""
         say(f"{self._count()}{leader}  {duration(max(0.0, left_s))} left")
+
+    def _asked(self, name: str) -> int:
+        """Return the epochs that a trial is to take."""
+        return int(self._planned[name].values.get("train.epochs", self._plan.config.train.epochs))
 
     def _count(self) -> str:
         return f"{self._finished}/{self._plan.num_trials} trials"
