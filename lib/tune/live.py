@@ -16,8 +16,8 @@ from lib.tune.standing import (
     NOTES,
     Planned,
     Standing,
+    ranked,
     read_standing,
-    read_standings,
     write_leaderboard,
 )
 from lib.tune.trial import EPOCH, note
@@ -32,6 +32,7 @@ class Live(Callback):
     def __init__(self, plan: StudyPlan) -> None:
         self._plan = plan
         self._planned = {each.name: each for each in plan.planned}
+        self._ended: dict[str, Standing] = {}
         self._finished = sum(each.status != "waiting" for each in self._standings())
         self._before = self._finished
         self._started = self._said = time.monotonic()
@@ -106,8 +107,13 @@ class Live(Callback):
         return f"{self._finished}/{self._plan.num_trials} trials"
 
     def _standing(self, name: str) -> Standing:
-        return read_standing(self._plan.folder, self._planned[name], self._plan.config.study.metric)
+        """Read where a trial stands; one that has a result will not change."""
+        if name not in self._ended:
+            found = read_standing(self._plan.folder, self._planned[name], self._plan.config.study.metric)
+            if found.result is None:
+                return found
+            self._ended[name] = found
+        return self._ended[name]
 
     def _standings(self) -> list[Standing]:
-        planned = list(self._planned.values())
-        return read_standings(self._plan.folder, planned, self._plan.config.study.metric)
+        return ranked([self._standing(name) for name in self._planned])
