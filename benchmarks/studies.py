@@ -46,6 +46,8 @@ def _manta(study: Study) -> float:
         f"search.run.seed.grid={list(range(study.trials))}",
     ]
     connect()
+    import ray.tune  # noqa: F401  # as before the clock of the peers
+
     started = time.perf_counter()
     result = run_study(plan_study(load(TuneConfig, words).config))
     seconds = time.perf_counter() - started

@@ -32,6 +32,8 @@ def main() -> None:
         "predictions": result["predictions"],
         "next": f"python -c \"import pyarrow.parquet as p; print(p.read_table('{result['predictions']}'))\"",
     }
+    if "abstained" in result:
+        rows["abstained"] = f"{result['abstained']:,} of them, below {loaded.config.abstain_below:g}"
     if result["bad_samples"]:
         rows = {"left out": f"{result['bad_samples']} bad images: {plan.folder / 'quarantine.jsonl'}", **rows}
     block(f"answered {plan.config.input} with {plan.bundle.name}", rows)

@@ -3,8 +3,18 @@
 card = card_of(Ensemble.load(path), ModelName(name="pets", version="3f9c2a71d0be"))
 """
 
+from lib.bundle import GateFacts
 from lib.predict.ensemble import Ensemble
-from serving.schemas import Cascade, ModelCard, ModelMember, ModelName, Preprocessing, Validated
+from serving.schemas import (
+    Cascade,
+    GateCheck,
+    ModelCard,
+    ModelMember,
+    ModelName,
+    PassedGate,
+    Preprocessing,
+    Validated,
+)
 
 
 def card_of(ensemble: Ensemble, name: ModelName) -> ModelCard:
@@ -42,4 +52,12 @@ def card_of(ensemble: Ensemble, name: ModelName) -> ModelCard:
         baseline=None
         if (baseline := manifest.baseline) is None
         else Validated(split=baseline.split, num_samples=baseline.num_samples),
+        gate=None if manifest.gate is None else _passed(manifest.gate),
+    )
+
+
+def _passed(gate: GateFacts) -> PassedGate:
+    shown = [{key: check[key] for key in GateCheck.model_fields} for check in gate.checks]
+    return PassedGate(
+        split=gate.split, num_samples=gate.num_samples, checks=[GateCheck(**check) for check in shown]
     )

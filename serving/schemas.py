@@ -140,6 +140,23 @@ class ServedVersion(Schema):
     """Share of the requests that it is only compared on."""
 
 
+class GateCheck(Schema):
+    """One requirement of a release gate."""
+
+    name: str = Field(examples=["min_accuracy"])
+    asked: str = Field(examples=["at least 0.9"])
+    told: str = Field(examples=["0.9329"])
+    """What was measured."""
+
+
+class PassedGate(Schema):
+    """The release gate that a model has passed."""
+
+    split: str = Field(examples=["test"])
+    num_samples: int = Field(examples=[10000])
+    checks: list[GateCheck]
+
+
 class ModelCard(ModelName):
     """What is being served."""
 
@@ -159,6 +176,8 @@ class ModelCard(ModelName):
     """When members after the first are asked; null if all of them always are."""
     baseline: Validated | None = None
     """What drift is measured against; null for a bundle that was written without: it has no such metric."""
+    gate: PassedGate | None = None
+    """What was asked of it before it was released; null if it has passed no gate."""
     versions: list[ServedVersion] = []
     """All that answer, the one described here first; the others are being tried."""
 

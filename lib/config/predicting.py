@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lib.config.reading import LoadingSection
 from lib.config.running import EvaluateRunSection
-from lib.config.section import Count, Section
+from lib.config.section import Count, Fraction, Section
 from lib.config.tracking import JobTrackSection
 
 
@@ -43,6 +43,9 @@ class PredictConfig(Section):
     engine: Literal["torch", "openvino", "auto"] = "torch"
     """What runs the network. torch answers as jobs/evaluate.py does; auto measures what is installed and
     takes the fastest. Other engines round differently."""
+    abstain_below: Fraction | None = None
+    """Mark answers with a lower probability in the column `abstained`. jobs/evaluate.py finds the threshold
+    for a wanted abstain.precision."""
     read: InputSection = InputSection()
     run: EvaluateRunSection = EvaluateRunSection()
     track: JobTrackSection = JobTrackSection()

@@ -32,7 +32,7 @@ from lib.models.registry import (
     import_timm,
     is_custom,
 )
-from lib.models.sizes import build_skeleton, check_image_size
+from lib.models.sizes import build_skeleton, check_once
 from lib.models.stem import first_conv
 from lib.models.weights import State, check_weights_path, fit_state, read_state, unwrap_state
 
@@ -92,7 +92,7 @@ def build_pretrained(
         "stem": stem,
     }
     model = build_random(name, **shape)
-    check_image_size(model, name, **shape)
+    check_once(model, name, **shape)
     check_stem(name, weights, stem)
     if weights == "none":
         return Built(model, "random weights")

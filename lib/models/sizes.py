@@ -27,6 +27,9 @@ USUAL_SIZES = (28, 32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 384, 448, 512)
 # What initialisation does to a tensor in place.
 FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "erfinv_", "mul_", "add_", "clamp_"})
 
+# Networks of libraries that were found to work, by name and shape.
+_WORKING: set[tuple[str, int, int, int, str]] = set()
+
 
 class _EmptyOnMeta(TorchFunctionMode):
     """Parameters start as `torch.empty`: put those, and only those, on the meta device.
@@ -97,6 +100,20 @@ def check_image_size(
             f"{name}: its last Linear or Conv2d has {head_outputs(model)} outputs for {num_classes} classes",
             "register the classifier last (see lib/models/head.py)",
         )
+
+
+def check_once(
+    model: nn.Module, name: str, *, num_classes: int, channels: int, image_size: int, stem: str = "standard"
+) -> None:
+    """Check as `check_image_size` does, but what libraries build only once: trials build the same network."""
+    shape = (name, num_classes, channels, image_size, stem)
+    if shape in _WORKING:
+        return
+    check_image_size(
+        model, name, num_classes=num_classes, channels=channels, image_size=image_size, stem=stem
+    )
+    if not is_custom(name):
+        _WORKING.add(shape)
 
 
 def _problem(model: nn.Module, for_real: bool, num_classes: int, channels: int, image_size: int) -> str:

@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
         ("index", pa.int32()),
         ("probability", pa.float32()),
         ("members_used", pa.int16()),
+        ("abstained", pa.bool_()),
     ]
 )
 _BAD = b"manta.bad"
@@ -94,6 +95,7 @@ class PartWriter:
                 "index": pa.array(index.astype(np.int32)),
                 "probability": pa.array(probability.astype(np.float32)),
                 "members_used": pa.array(used.astype(np.int16)),
+                "abstained": pa.array(probability < (self._config.abstain_below or 0.0)),
             },
             schema=SCHEMA.with_metadata({_BAD: json.dumps(bad).encode()}),
         )

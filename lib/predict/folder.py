@@ -247,9 +247,14 @@ def folder_of(bundles: Sequence[Bundle], path: Path, classes: list[str] | None =
         MemberEntry(path=str(b.path), sha256="", weight=1.0, cost=0.0, temperature=b.manifest.temperature)
         for b in bundles
     ]
-    # The answers of several together were not measured.
-    baseline = bundles[0].manifest.baseline if len(bundles) == 1 else None
-    manifest = EnsembleManifest(classes=classes or bundles[0].classes, members=members, baseline=baseline)
+    # The answers of several together were not measured, and what one has passed is of no account for them.
+    one = bundles[0].manifest if len(bundles) == 1 else None
+    manifest = EnsembleManifest(
+        classes=classes or bundles[0].classes,
+        members=members,
+        baseline=one and one.baseline,
+        gate=one and one.gate,
+    )
     return Folder(path, manifest, tuple(bundles), bundles[0].version)
 
 

@@ -17,6 +17,8 @@ from lib.report.html import MAX_MISTAKES, Report, hardest_mistakes
 from lib.report.sheet import Sheet
 
 _THUMBNAIL = 96
+# Of zlib: the least, for a few kB; the usual 6 takes several times as long.
+_COMPRESSION = 1
 # Of the hardest mistakes, how many are explained: each costs a pass through the network and back.
 _EXPLAINED = 12
 # Lays a heat map over the picture whose bytes are given, for a class; None if the network has none.
@@ -77,5 +79,5 @@ def build_report(
 def _thumbnail(image: Image.Image) -> bytes:
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     stream = io.BytesIO()
-    image.save(stream, "PNG")
+    image.save(stream, "PNG", compress_level=_COMPRESSION)
     return stream.getvalue()

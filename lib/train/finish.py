@@ -134,6 +134,7 @@ def _write(
         },
         rows=per_class(outcomes[shown], classes),
     )
+    page = write_report(plan.folder / "report", report)
     content = BundleContent(
         model=model,
         arch=config.model.name,
@@ -148,9 +149,8 @@ def _write(
         baseline=baseline_of(outcomes["val"], "val", len(classes)) if "val" in outcomes else None,
         config_yaml=to_yaml(config),
         card=card,
-        write_report=lambda folder: write_report(folder, report),
+        write_report=partial(_copy_page, page),
     )
-    write_report(plan.folder / "report", report)
     # What a comparison with another run needs, image by image.
     outcomes[shown].save(plan.folder / f"report/outcomes-{shown}.npz")
     # Without a result, a bundle is what an interrupted end of this very run left.
@@ -158,6 +158,12 @@ def _write(
     write_bundle(plan.folder / "bundle", content)
     write_text(plan.folder / RESULT, json.dumps(result, indent=1) + "\n")
     samples.close()
+
+
+def _copy_page(page: Path, folder: Path) -> None:
+    """Put the report into the bundle; drawing it a second time would take longer."""
+    folder.mkdir()
+    shutil.copyfile(page, folder / page.name)
 
 
 def _golden(model: nn.Module, spec: PreprocessSpec, data: bytes, temperature: float) -> Golden:

@@ -22,7 +22,7 @@ from lib.models.bundled import bundle_facts
 from lib.models.defaults import default_preprocess
 from lib.models.freeze import freeze_table, suggest_freeze
 from lib.models.registry import AUX_SMALLEST, check_model_name
-from lib.models.sizes import build_skeleton, check_image_size, choose_stem
+from lib.models.sizes import build_skeleton, check_once, choose_stem
 from lib.track.sinks import check_libraries
 from lib.train.checks import check_dataset
 from lib.train.distill import check_teachers
@@ -184,7 +184,7 @@ def plan_run(config: FinetuneConfig) -> RunPlan:
         "stem": stem,
     }
     skeleton = build_skeleton(model.name, **arch_kwargs)
-    check_image_size(skeleton, model.name, **arch_kwargs)
+    check_once(skeleton, model.name, **arch_kwargs)
     check_stem(model.name, model.weights, stem)
     check_factors(config, skeleton)
     if config.optim.name == "muon":
@@ -213,7 +213,7 @@ def _check_stages(plan: RunPlan) -> None:
         try:
             if stage.image_size != final:
                 skeleton = build_skeleton(name, **plan.arch_kwargs)
-                check_image_size(skeleton, name, **plan.arch_kwargs | {"image_size": stage.image_size})
+                check_once(skeleton, name, **plan.arch_kwargs | {"image_size": stage.image_size})
         except UserError as error:
             hint = f"this network is built for model.image_size={final}; choose sizes that it takes as well"
             raise UserError(f"train.resize: {error.problem}", hint) from None

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -125,12 +126,13 @@ def _finish(plan: PredictionPlan, quarantine: Quarantine, rate: float | None) ->
     """Put the parts together to one file, and write the result."""
     used: dict[int, int] = {}
     temporary = plan.folder / f".{PREDICTIONS}.partial"
-    answered = 0
+    answered = abstained = 0
     with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
         for number in range(plan.num_parts):
             table = pq.read_table(part_path(plan.parts, number)).replace_schema_metadata(None)
             writer.write_table(table)
             answered += len(table)
+            abstained += pc.sum(table["abstained"]).as_py() or 0
             for members in table["members_used"].to_pylist():
                 used[members] = used.get(members, 0) + 1
     temporary.replace(plan.folder / PREDICTIONS)
@@ -145,6 +147,8 @@ def _finish(plan: PredictionPlan, quarantine: Quarantine, rate: float | None) ->
         "bad_samples": len(quarantine),
         "images_per_s": rate,
     }
+    if plan.config.abstain_below is not None:
+        result["abstained"] = abstained
     if len(plan.bundle.bundles) > 1:
         members = range(1, len(plan.bundle.bundles) + 1)
         result["members_used"] = [used.get(each, 0) / max(1, answered) for each in members]

@@ -88,6 +88,7 @@ def plan_prediction(config: PredictConfig) -> PredictionPlan:
         "batch_size": config.batch_size,
         "part_images": part_size(config),
         "engine": config.engine,
+        "abstain_below": config.abstain_below,
     }
     return PredictionPlan(config, bundle, pictures.name, count, identity, folder)
 

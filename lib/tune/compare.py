@@ -3,12 +3,13 @@
     accuracy_of(one)                         # Estimate(mean=0.981, low=0.974, high=0.988, seeds=3)
     difference(one, other, comparisons=5)    # Difference(mean=0.006, low=-0.001, high=0.013).is_noise
 
-`one` and `other` are bool [seeds, images]: whether each image was classified rightly by the run of each seed.
-Two things vary: which images there are, and how a seed makes a run end. Their variances are added. That of
-the images is of the mean over the seeds, image by image, which pairs variants that saw the same images; that
-of the seeds is of the accuracies. What is between them (an image that some seeds get right) is counted twice,
-which errs on the wide side. Few seeds say little about seeds: the interval is Student's, with the degrees of
-freedom of Welch and Satterthwaite. A single seed says nothing about them, and `seeds` tells so.
+`one` and `other` are bool [seeds, images]: whether each image was classified rightly by the run of each
+seed; or float: the share of several runs of that seed. Two things vary: which images there are, and how a
+seed makes a run end. Their variances are added. That of the images is of the mean over the seeds, image by
+image, which pairs variants that saw the same images; that of the seeds is of the accuracies. What is
+between them (an image that some seeds get right) is counted twice, which errs on the wide side. Few seeds
+say little about seeds: the interval is Student's, with the degrees of freedom of Welch and Satterthwaite. A
+single seed says nothing about them, and `seeds` tells so.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from scipy import stats
 from lib.metrics import paired_difference, wilson_interval
 
 LEVEL = 0.95
-Correct = NDArray[np.bool_]
+Correct = NDArray[np.bool_] | NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Difference:
 
 
 def accuracy_of(correct: Correct) -> Estimate:
-    """Estimate an accuracy from bool [seeds, images]."""
+    """Estimate an accuracy from bool or float [seeds, images]."""
     seeds, images = correct.shape
     found = float(correct.mean())
     if seeds == 1:
@@ -72,9 +73,9 @@ def difference(one: Correct, other: Correct, comparisons: int = 1) -> Difference
     """Compare two variants; with several comparisons each is held to a stricter level (Bonferroni)."""
     level = 1 - (1 - LEVEL) / comparisons
     seeds = min(len(one), len(other))
-    if len(one) == len(other) == 1:
+    if len(one) == len(other) == 1 and one.dtype == other.dtype == np.bool_:
         z = float(stats.norm.ppf((1 + level) / 2))
-        return Difference(*paired_difference(one[0], other[0], z), seeds=1)
+        return Difference(*paired_difference(one[0].astype(bool), other[0].astype(bool), z), seeds=1)
     found = float(one.mean() - other.mean())
     images = _Variance.of_images(one.mean(axis=0) - other.mean(axis=0))
     runs = [_Variance.of_seeds(each) for each in (one, other) if len(each) > 1]

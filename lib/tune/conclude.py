@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.config.tune import TuneConfig
 from lib.console import duration
 from lib.errors import RunError
 from lib.files import make_partial, write_text
@@ -107,9 +108,16 @@ def _facts(plan: StudyPlan, numbers: Numbers, counts: Counter[Any]) -> dict[str,
         **({} if IMAGES in config.spaces else {"training images": f"{plan.first.num_images:,}"}),
         "measured on": f"{numbers.num_images:,} images of {numbers.split}",
         "chosen by": f"val {config.study.metric}",
-        "epochs": str(config.train.epochs),
+        "epochs": _epochs(config, numbers),
         "training": f"{duration(trained)} in all",
     }
+
+
+def _epochs(config: TuneConfig, numbers: Numbers) -> str:
+    """Say how long the runs were to take, which may differ between variants."""
+    key = "train.epochs"
+    asked = {each.values.get(key, config.train.epochs) for each in numbers.variants}
+    return " or ".join(str(each) for each in sorted(asked, reverse=True))
 
 
 def _method(numbers: Numbers) -> list[str]:

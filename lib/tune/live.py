@@ -15,8 +15,8 @@ from lib.tune.standing import (
     NOTES,
     Planned,
     Standing,
+    ranked,
     read_standing,
-    read_standings,
     write_leaderboard,
 )
 from lib.tune.trial import EPOCH, note
@@ -31,6 +31,7 @@ class Live(Callback):
     def __init__(self, plan: StudyPlan) -> None:
         self._plan = plan
         self._planned = {each.name: each for each in plan.planned}
+        self._ended: dict[str, Standing] = {}
         self._finished = sum(each.status != "waiting" for each in self._standings())
         self._before = self._finished
         self._started = self._said = time.monotonic()
@@ -52,10 +53,9 @@ class Live(Callback):
         self._epochs[str(trial)] = result.get(EPOCH, 0)
         if time.monotonic() - self._said >= INTERVAL_S:
             self._said = time.monotonic()
-            epochs = self._plan.config.train.epochs
             running = [str(each) for each in trials if each.status == "RUNNING"]
-            shown = ", ".join(f"{name} {self._epochs.get(name, 0)}/{epochs}" for name in running[:4])
-            say(f"{self._count()}  running {shown}{', …' * (len(running) > 4)}")
+            told = [f"{name} {self._epochs.get(name, 0)}/{self._asked(name)}" for name in running[:4]]
+            say(f"{self._count()}  running {', '.join(told)}{', …' * (len(running) > 4)}")
 
     def on_trial_complete(
         self,
@@ -82,7 +82,7 @@ class Live(Callback):
 
     def _end(self, standing: Standing) -> None:
         self._finished += 1
-        metric, epochs = self._plan.config.study.metric, self._plan.config.train.epochs
+        metric, epochs = self._plan.config.study.metric, self._asked(standing.name)
         score = "" if standing.score is None else f"  val {metric} {standing.score:.4f}"
         told = {
             "finished": score,
@@ -98,12 +98,21 @@ class Live(Callback):
         leader = f"  best {best.name} {best.score:.4f}" if best is not None and best.score is not None else ""
         say(f"{self._count()}{leader}  {duration(max(0.0, left_s))} left")
 
+    def _asked(self, name: str) -> int:
+        """Return the epochs that a trial is to take."""
+        return int(self._planned[name].values.get("train.epochs", self._plan.config.train.epochs))
+
     def _count(self) -> str:
         return f"{self._finished}/{self._plan.num_trials} trials"
 
     def _standing(self, name: str) -> Standing:
-        return read_standing(self._plan.folder, self._planned[name], self._plan.config.study.metric)
+        """Read where a trial stands; one that has a result will not change."""
+        if name not in self._ended:
+            found = read_standing(self._plan.folder, self._planned[name], self._plan.config.study.metric)
+            if found.result is None:
+                return found
+            self._ended[name] = found
+        return self._ended[name]
 
     def _standings(self) -> list[Standing]:
-        planned = list(self._planned.values())
-        return read_standings(self._plan.folder, planned, self._plan.config.study.metric)
+        return ranked([self._standing(name) for name in self._planned])

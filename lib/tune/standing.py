@@ -127,7 +127,11 @@ def read_standing(study: Path, planned: Planned, metric: Metric) -> Standing:
 
 def read_standings(study: Path, planned: Sequence[Planned], metric: Metric) -> list[Standing]:
     """Read all trials, the best first."""
-    standings = [read_standing(study, each, metric) for each in planned]
+    return ranked([read_standing(study, each, metric) for each in planned])
+
+
+def ranked(standings: Sequence[Standing]) -> list[Standing]:
+    """Order trials: those that have finished first, the best of them first."""
     return sorted(standings, key=lambda each: (each.status != "finished", -each.rank_by))
 
 

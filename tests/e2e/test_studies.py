@@ -34,7 +34,10 @@ REDUCED = {
         "model.image_size=16",
         "train.epochs=1",
     ],
-    "transfer": ["model.name=lenet5", "model.image_size=null", "model.stem=auto", "data.train_images=null"],
+    "transfer": [
+        *["model.name=lenet5", "model.image_size=null", "model.stem=auto", "data.train_images=null"],
+        "search.train.epochs={grid: [3], when: {data.train_images: 24}}",
+    ],
     "freeze": [
         *["model.name=lenet5", "model.image_size=null", "search.run.seed=null", "train.epochs=3"],
         *["search.train.freeze.grid=[head, none]", "search.optim.schedule.grid=[step, cosine]"],
@@ -101,6 +104,8 @@ def test_a_reduced_preset_answers_its_question(
         rows = list(csv.DictReader(stream))
     assert next(row["trial"] for row in rows) == result["best_trial"]
     assert json.loads((plan.folder / "bundle/bundle.json").read_text())["metrics"] == result["metrics"]
+    if name == "transfer":
+        assert "- epochs: 3 or 2\n" in told
     if name == "freeze":  # the trials of one dataset and one network share what is frozen
         assert any("all from the cache" in line for line in _said(plan))
 

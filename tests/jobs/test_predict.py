@@ -43,7 +43,7 @@ def test_a_dataset_is_answered_as_an_evaluation_answers_it(
     job: Run, digits: Path, digits_bundle: Path, ensemble_path: Path, tmp_path: Path, model: str
 ) -> None:
     path = digits_bundle if model == "bundle" else ensemble_path
-    ended = predict(job, path, digits)
+    ended = predict(job, path, digits, "abstain_below=0.9")
     assert ended.code == 0, ended.err
     table = pq.read_table(tmp_path / "out/predictions.parquet")
     expected = evaluated(job, path, digits, tmp_path)
@@ -56,6 +56,10 @@ def test_a_dataset_is_answered_as_an_evaluation_answers_it(
     assert table["label"].to_pylist() == [classes[index] for index in expected.predicted]
     result = json.loads((tmp_path / "out/result.json").read_text())
     assert (result["num_images"], result["answered"], result["bad_samples"]) == (179, 179, 0)
+    doubtful = expected.top_probability[:, 0] < 0.9
+    assert 0 < doubtful.sum() < len(doubtful)
+    assert np.array_equal(table["abstained"].to_pylist(), doubtful)
+    assert result["abstained"] == doubtful.sum()
     used = table["members_used"].to_numpy()
     if model == "ensemble":
         found = json.loads((tmp_path / "evaluated/result.json").read_text())["members_used"]

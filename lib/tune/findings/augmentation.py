@@ -9,6 +9,7 @@ from lib.predict.predictor import Predictor
 from lib.report.study import Figure, Table
 from lib.report.study_figures import lines
 from lib.report.svg import percent
+from lib.tune.compare import Estimate, over_seeds
 from lib.tune.findings.answer import (
     Answer,
     accuracy_figure,
@@ -27,33 +28,51 @@ _ASKED = 2000
 def find(numbers: Numbers) -> Answer:
     """Compare the accuracy on training images, without augmentation, with that on new ones."""
     answer = Answer(best_sentences(numbers))
-    seen = {each.label: mean(seen_accuracy(numbers, run) for run in each.runs) for each in numbers.variants}
-    gaps = {each.label: seen[each.label] - each.accuracy.mean for each in numbers.variants}
-    widest, narrowest = max(gaps, key=lambda name: gaps[name]), min(gaps, key=lambda name: gaps[name])
+    seen = {each.label: [seen_accuracy(numbers, run) for run in each.runs] for each in numbers.variants}
+    gaps = {
+        each.label: over_seeds(
+            [known - run.measured["accuracy"] for known, run in zip(seen[each.label], each.runs, strict=True)]
+        )
+        for each in numbers.variants
+    }
+    widest, narrowest = (
+        max(gaps, key=lambda name: gaps[name].mean),
+        min(gaps, key=lambda name: gaps[name].mean),
+    )
     if widest != narrowest:
         answer.say(
             f"The gap between training and {numbers.split} images is widest with {widest} "
-            f"({100 * gaps[widest]:+.1f} points) and narrowest with {narrowest} "
-            f"({100 * gaps[narrowest]:+.1f})."
+            f"({told_gap(gaps[widest])} points) and narrowest with {narrowest} ({told_gap(gaps[narrowest])})."
         )
     rows = [
-        [each.label, percent(seen[each.label]), told(each.accuracy), f"{100 * gaps[each.label]:+.1f}"]
+        [each.label, percent(mean(seen[each.label])), told(each.accuracy), told_gap(gaps[each.label])]
         for each in numbers.variants
     ]
     columns = ["augmentation", "training images, as they are", f"{numbers.split} images", "gap, points"]
-    note = f"Training images are measured again without augmentation, {_ASKED:,} of them at most."
+    note = (
+        f"Training images are measured again without augmentation, {_ASKED:,} of them at most. Intervals of "
+        "gaps are over seeds."
+    )
     answer.tables = [Table("What was seen, and what was not", columns, rows, note), comparison(numbers)]
     series = {each.label: each.gap_curve() for each in numbers.variants}
     title = "Gap per epoch: training minus validation"
-    told_gap = (
+    reading = (
         "In training, pictures are augmented, and mixed ones can hardly be right: below zero is no mistake."
     )
     answer.figures = [
-        Figure(title, lines(series, title, y_format=short_percent), list(series), told_gap),
+        Figure(title, lines(series, title, y_format=short_percent), list(series), reading),
         curves(numbers, "Validation accuracy", "val", "accuracy"),
         accuracy_figure(numbers),
     ]
     return answer
+
+
+def told_gap(gap: Estimate) -> str:
+    """Write a gap in points, with its interval over seeds if there are several."""
+    bounds = gap.interval
+    return f"{100 * gap.mean:+.1f}" + (
+        f" ({100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f})" if bounds else ""
+    )
 
 
 def seen_accuracy(numbers: Numbers, run: Standing) -> float:

@@ -8,7 +8,7 @@ from lib.config.names import MANTA_MODELS
 from lib.errors import UserError
 from lib.models.build import build_model
 from lib.models.defaults import default_preprocess
-from lib.models.sizes import build_skeleton, check_image_size
+from lib.models.sizes import build_skeleton, check_image_size, check_once
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,20 @@ def test_the_check_leaves_weights_and_modes_alone() -> None:
     check_image_size(model, "googlenet", num_classes=5, channels=3, image_size=64)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_what_works_is_checked_once_and_what_does_not_every_time() -> None:
+    kwargs = {"num_classes": 7, "channels": 1}
+    skeleton = build_skeleton("lenet5", **kwargs, image_size=24)
+    check_once(skeleton, "lenet5", **kwargs, image_size=24)
+    runs = []
+    handle = skeleton.register_forward_hook(lambda *_: runs.append(1))
+    check_once(skeleton, "lenet5", **kwargs, image_size=24)
+    assert runs == []
+    for _ in range(2):
+        with pytest.raises(UserError, match="image_size=50"):
+            check_once(skeleton, "lenet5", **kwargs, image_size=50)
+    handle.remove()
 
 
 OWN = """
