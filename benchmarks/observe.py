@@ -9,6 +9,7 @@ hence small networks on small pictures.
 """
 
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal
@@ -31,6 +32,7 @@ from lib.train.world import World
 
 Part = Literal["train", "serve"]
 
+_STEPS = 10_000
 # A network, the size of its pictures, and epochs that take some seconds.
 _WORKS = {"lenet5@28": ("lenet5", 28, 9), "resnet8@32": ("resnet8", 32, 4)}
 
@@ -79,6 +81,7 @@ def _train(rounds: int, ratios: dict[str, float], absolute: dict[str, float]) ->
             rows.append([work, median(found[False]), median(found[True]), ratio])
             ratios[f"step_with_metrics_vs_without_{work}"] = round(ratio, 4)
             absolute[f"step_ms_{work}"] = round(median(found[False]), 3)
+        absolute |= _own_cost(_config(folder, work, "own", has_metrics=True))
         ray.shutdown()
     print_table("training", ["network", "ms a step", "with metrics", "with / without"], rows)
 
@@ -96,8 +99,35 @@ def _serve(settings: Settings, ratios: dict[str, float], absolute: dict[str, flo
 
 def _step_ms(folder: Path, work: str, name: str, *, has_metrics: bool) -> float:
     """Train, and return the milliseconds of a step; measuring and writing are left out."""
+    plan, world = plan_run(_config(folder, work, name, has_metrics=has_metrics)), World()
+    with open_telemetry(plan, world, say) as telemetry:
+        trainer = Trainer(plan, world, lambda _: None, telemetry)
+        trainer.run()
+        trainer.writer.wait()
+        trainer.inputs.close()
+    rates = [epoch["images_per_s"] for epoch in trainer.state.history[1:]]
+    return 1000 * plan.num_images / plan.stage(0).steps / median(rates)
+
+
+def _own_cost(config: FinetuneConfig) -> dict[str, float]:
+    """Return the processor time that metrics take by themselves: at a step, and to hand a step over."""
+    with open_telemetry(plan_run(config), World(), say) as telemetry:
+        telemetry.begin([])
+        began = time.process_time()
+        for _ in range(_STEPS):
+            telemetry.step(images=32, wait_s=0.001)
+        stepped = time.process_time()
+        telemetry.collect()
+        collected = time.process_time()
+    return {
+        "cpu_us_of_a_step": round(1e6 * (stepped - began) / _STEPS, 2),
+        "cpu_us_of_handing_over_a_step": round(1e6 * (collected - stepped) / _STEPS, 2),
+    }
+
+
+def _config(folder: Path, work: str, name: str, *, has_metrics: bool) -> FinetuneConfig:
     network, image_size, epochs = _WORKS[work]
-    config = FinetuneConfig.model_validate(
+    return FinetuneConfig.model_validate(
         {
             "data": {"root": str(folder / "digits"), "threads": 1},
             "model": {"name": network, "image_size": image_size},
@@ -107,15 +137,6 @@ def _step_ms(folder: Path, work: str, name: str, *, has_metrics: bool) -> float:
             "track": {"metrics": has_metrics},
         }
     )
-    plan = plan_run(config)
-    world = World()
-    with open_telemetry(plan, world, say) as telemetry:
-        trainer = Trainer(plan, world, lambda _: None, telemetry)
-        trainer.run()
-        trainer.writer.wait()
-        trainer.inputs.close()
-    rates = [epoch["images_per_s"] for epoch in trainer.state.history[1:]]
-    return 1000 * plan.num_images / plan.stage(0).steps / median(rates)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ def duration(seconds: float) -> str:
 def run_job(main: Callable[[], None]) -> None:
     """Run an entry point; turn a `MantaError` into one readable message and its exit code."""
     prepare_process()
+    _ids.clear()
     # Code of the user's own (package.module:function) is found in the folder where the job starts.
     sys.path.append(os.getcwd())
     # What a job has begun, such as a partial folder, is cleaned up on the way out.

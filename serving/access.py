@@ -130,5 +130,4 @@ def route_of(scope: Scope) -> str:
 
 def count_request(tally: Tally, route: str, code: int, took_s: float) -> None:
     """Count a request that was answered."""
-    tally.count("requests", route=route, code=str(code))
-    tally.observe("request_seconds", took_s, route=route)
+    tally.put([(("requests", (route, str(code))), 1)], [(("request_seconds", (route,)), took_s)])

@@ -7,13 +7,17 @@ set_gauges(tally, gateway)                             # before what was counted
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lib.track.tally import Tally
+from lib.track.tally import Key, Tally
 from serving.member import Result
 from serving.sums import Facts
 from serving.version import Row, Version
 
 if TYPE_CHECKING:
     from serving.gateway import Gateway
+
+_DECODE, _QUEUE, _FORWARD, _COMBINE = (
+    ("stage_seconds", (stage,)) for stage in ("decode", "queue", "forward", "combine")
+)
 
 
 def count_answers(
@@ -22,22 +26,30 @@ def count_answers(
     """Count the images of a request; those that came as pixels have no `decode_s`."""
     name, classes = version.name.version, version.folder.classes
     full_ms = version.ensemble.full_cost_ms(views)
-    for seconds in decode_s:
-        tally.observe("stage_seconds", seconds, stage="decode")
+    # Each request comes through here, so keys are written out: labels in the order of the table.
+    values: list[tuple[Key, float]] = [(_DECODE, seconds) for seconds in decode_s]
+    counts: list[tuple[Key, float]] = [(("images", (name,)), len(found))]
     for result in found:
         row = result.answer
         best = int(row.probabilities.argmax())
-        tally.observe("stage_seconds", result.queue_s, stage="queue")
-        tally.observe("stage_seconds", result.forward_s - row.combine_s, stage="forward")
-        tally.observe("stage_seconds", row.combine_s, stage="combine")
         # As in the baseline: rounding may carry a probability past 1.
-        tally.observe("confidence", min(1.0, float(row.probabilities[best])), version=name)
-        tally.count("predicted", version=name, label=classes[best])
-        tally.count("images", version=name)
-        tally.count("images_by_members", version=name, members=str(row.members))
+        confidence = min(1.0, float(row.probabilities[best]))
+        values += (
+            (_QUEUE, result.queue_s),
+            (_FORWARD, result.forward_s - row.combine_s),
+            (_COMBINE, row.combine_s),
+            (("confidence", (name,)), confidence),
+        )
+        counts += (
+            (("predicted", (name, classes[best])), 1),
+            (("images_by_members", (name, str(row.members))), 1),
+        )
         if full_ms:
-            tally.count("cost_seconds", row.cost_ms / 1000, version=name, of="spent")
-            tally.count("cost_seconds", full_ms / 1000, version=name, of="full")
+            counts += (
+                (("cost_seconds", (name, "spent")), row.cost_ms / 1000),
+                (("cost_seconds", (name, "full")), full_ms / 1000),
+            )
+    tally.put(counts, values)
 
 
 def set_gauges(tally: Tally, gateway: "Gateway") -> None:

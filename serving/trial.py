@@ -71,9 +71,8 @@ class Trial:
             self._note(version.name.version, role, outcome, perf_counter() - start)
 
     def _note(self, version: str, role: Role, outcome: str, took_s: float) -> None:
-        self._metrics.count("version_requests", version=version, role=role, outcome=outcome)
-        if outcome == "ok":
-            self._metrics.observe("version_request_seconds", took_s, version=version, role=role)
+        timed = [(("version_request_seconds", (version, role)), took_s)] if outcome == "ok" else []
+        self._metrics.put([(("version_requests", (version, role, outcome)), 1)], timed)
         if version in self.counts and outcome in ("ok", "error"):
             self._add(version, Counts(requests=1, errors=int(outcome == "error")))
 

@@ -10,7 +10,7 @@ A metric of Ray takes much longer, for each value; so values are gathered here a
 
 import threading
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lib.track.metric import Metric
@@ -52,22 +52,29 @@ class Tally:
         """Add to a counter."""
         if not self._on:
             return
-        key = self._key(name, labels)
-        with self._lock:
-            counts = self._counted.counts
-            counts[key] = counts.get(key, 0) + by
+        self.put([(self._key(name, labels), by)], ())
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add a value to a histogram."""
         if not self._on:
             return
-        key, bounds = self._key(name, labels), self._table[name].buckets
+        self.put((), [(self._key(name, labels), value)])
+
+    def put(self, counts: Iterable[tuple[Key, float]], values: Iterable[tuple[Key, float]]) -> None:
+        """Add to counters and histograms by their keys: a third of the time, where there are many."""
+        if not self._on:
+            return
         with self._lock:
-            bins = self._counted.bins.get(key)
-            if bins is None:
-                bins = self._counted.bins[key] = [0.0] * (len(bounds) + 2)
-            bins[bisect_left(bounds, value)] += 1
-            bins[-1] += value
+            counted, bins_of = self._counted.counts, self._counted.bins
+            for key, by in counts:
+                counted[key] = counted.get(key, 0) + by
+            for key, value in values:
+                bounds = self._table[key[0]].buckets
+                bins = bins_of.get(key)
+                if bins is None:
+                    bins = bins_of[key] = [0.0] * (len(bounds) + 2)
+                bins[bisect_left(bounds, value)] += 1
+                bins[-1] += value
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""

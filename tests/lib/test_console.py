@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.console import amount, block, identify, run_job, say, show
+from lib.console import amount, block, duration, identify, run_job, say, show
 from lib.errors import RunError, UserError
 
 
@@ -54,6 +54,13 @@ def test_the_closing_block_is_aligned(capsys: pytest.CaptureFixture[str]) -> Non
 )
 def test_bytes_for_a_person(size_bytes: int, text: str) -> None:
     assert amount(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.4, "0s"), (59.4, "59s"), (130, "2m10s"), (11_100, "3h05m"), (3_599.6, "1h00m")]
+)
+def test_a_time_is_written_as_people_say_it(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
 
 
 def test_lines_for_machines_say_what_they_are_about(

@@ -1,16 +1,8 @@
 import pytest
 
 from lib.config.training import TrainSection
-from lib.console import duration
 from lib.train.progress import Progress
 from lib.train.stages import Stage, build_stages
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"), [(0.4, "0s"), (59.4, "59s"), (130, "2m10s"), (11_100, "3h05m"), (3_599.6, "1h00m")]
-)
-def test_a_time_is_written_as_people_say_it(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
 
 
 def stages(resize: list[dict[str, int]]) -> tuple[Stage, ...]:
@@ -31,7 +23,7 @@ def test_a_line_tells_where_the_run_is() -> None:
 
 
 def test_the_time_left_is_by_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([100.0, 110.0])
+    clock = iter([100.0, 110.0, 110.0])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     lines: list[str] = []
     resize = [{"until_epoch": 1, "image_size": 16, "batch_size": 128}]
