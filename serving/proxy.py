@@ -42,6 +42,8 @@ def fast_environment(folder: Path) -> dict[str, str]:
         # that refuses a connection gets no more, until it passes a health check.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
+        # serving/waiting.py; not imported, for this file is also run by itself.
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.waiting:middlewares",
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
 import httpx
 import numpy as np
 import psutil
@@ -24,8 +25,9 @@ from serving.app import NAME, application
 from serving.client import Client
 from serving.cluster import RollOut, endpoint
 from serving.listen import wait_until_ready
+from serving.messages import MESSAGES, SERVICE
 from serving.proxy import fast_environment, free_ports
-from serving.schemas import ANSWERS
+from serving.schemas import ANSWERS, Problem
 
 pytestmark = pytest.mark.integration
 
@@ -119,10 +121,12 @@ def running() -> int:
 
 @pytest.fixture(scope="module")
 def config(digits_bundle: Path) -> ServeConfig:
+    http_port, grpc_port = free_ports(2)
     return ServeConfig.model_validate(
         {
             "bundle": str(digits_bundle),
-            "http": {"port": free_ports(1)[0]},
+            "http": {"port": http_port},
+            "grpc": {"port": grpc_port},
             "serve": {
                 "engine": "torch",
                 "threads": 1,
@@ -213,6 +217,15 @@ def test_no_request_fails(
         assert len(traffic.failed) <= MANY[0]
     assert traffic.lost == []
     wait_until(lambda: not replicas(), "all replicas are gone")
+
+    # Who does not wait for a replica is told so as the endpoint tells it; over gRPC one may wait too.
+    hasty = {"X-Request-Timeout-Seconds": "0.1"}
+    late = httpx.post(f"{traffic.url}/predict", content=traffic.image, headers=hasty, trust_env=False)
+    assert late.status_code == 504
+    assert "in time" in Problem.model_validate_json(late.content).error
+    with grpc.insecure_channel(f"127.0.0.1:{config.grpc.port}") as channel:
+        answer = channel.unary_unary(f"/{SERVICE}/ServerReady")(b"", timeout=PATIENCE_S)
+    assert MESSAGES["ServerReadyResponse"].FromString(answer).ready
 
 
 def test_members_elsewhere_say_the_same(
