@@ -52,6 +52,11 @@ def best_sentences(numbers: Numbers) -> list[str]:
         lines.append(
             "Some variants ran once: how much a seed changes is not known, so doubt small differences."
         )
+    if numbers.seeds == 2 and len(numbers.variants) > 1:
+        lines.append(
+            "Two runs of a variant hardly tell how far seeds end apart, so even large differences may count as "
+            "noise; three runs tell far more."
+        )
     return lines
 
 

@@ -17,9 +17,11 @@ def find(numbers: Numbers) -> Answer:
     """Compare final accuracy, epochs to converge, and the spread over seeds."""
     answer = Answer(best_sentences(numbers))
     fastest = min(numbers.variants, key=lambda each: each.converged.mean)
+    bounds = fastest.converged.interval
+    within = f", 95%: {bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else ""
     answer.say(
         f"Fastest to within a point of its own best: {fastest.label}, after {fastest.converged.mean:.1f} "
-        f"epochs of {numbers.plan.config.train.epochs}."
+        f"epochs of {numbers.plan.config.train.epochs}{within}."
     )
     spreads = {each.label: each.spread for each in numbers.variants if each.spread is not None}
     if len(spreads) > 1:
