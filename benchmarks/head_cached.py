@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import torch
 from child import Child, environment_without
@@ -45,6 +46,8 @@ class HeadSection(Section):
     """Pictures to train on."""
     epochs: Count = 10
     """Passes over them."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of Manta; the usual way has fp32."""
 
 
 def measure_head_cached(
@@ -98,6 +101,7 @@ def _manta(photos: Path, out: Path, head: HeadSection, weights: str, batch_size:
         f"train.epochs={head.epochs}",
         f"train.batch_size={batch_size}",
         f"optim.lr={_LR}",
+        f"train.precision={head.precision}",
         "augment.policy=none",
         "run.num_workers=0",
         f"run.storage={out}",

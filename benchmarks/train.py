@@ -34,6 +34,10 @@ from lib.runtime import ENVIRONMENT
 RATIOS = {
     "vs_plain": ("manta", "plain", "images_per_s"),
     "vs_timm": ("manta", "timm", "images_per_s"),
+    "in_process_vs_plain": ("manta_in_process", "plain", "images_per_s"),
+    "in_process_vs_timm": ("manta_in_process", "timm", "images_per_s"),
+    "bf16_vs_plain": ("manta_bf16", "plain", "images_per_s"),
+    "bf16_vs_timm": ("manta_bf16", "timm", "images_per_s"),
     "ray_overhead_fraction": ("manta_in_process", "manta", "images_per_s"),
     "first_step_vs_torchrun": ("manta", "plain", "first_step_s"),
 }
@@ -76,7 +80,8 @@ class Settings(Section):
     rounds: Count = 2
     """Times that everything is run; medians are shown."""
     pipelines: tuple[Pipeline, ...] = tuple(TRAININGS)
-    """Which to train with. manta trains in a Ray worker, as by default; manta_in_process without Ray."""
+    """Which to train with. manta trains in a Ray worker, as by default; manta_in_process without Ray, and
+    manta_bf16 too, with train.precision=bf16."""
     parts: tuple[Literal["steps", "recovery", "head_cached"], ...] = ("steps", "recovery", "head_cached")
     """What to measure: training, a killed worker, fine-tuning of a head on cached features."""
     head: HeadSection = HeadSection()

@@ -122,6 +122,7 @@ def _has_gpu() -> bool:
 TRAININGS: dict[str, Callable[[Task, Path], list[str]]] = {
     "manta_in_process": lambda task, out: manta(task, out, "run.num_workers=0"),
     "manta": lambda task, out: manta(task, out, "run.num_workers=1"),
+    "manta_bf16": lambda task, out: manta(task, out, "run.num_workers=0", "train.precision=bf16"),
     "plain": partial(loop, "plain", _TORCHRUN),
     "timm": timm,
     "reference": partial(loop, "reference", _TORCHRUN),

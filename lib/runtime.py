@@ -2,6 +2,7 @@
 
     prepare_process()       # in an entry point
     ENVIRONMENT             # the same for processes that somebody else starts (Ray workers)
+    THREAD_ENVIRONMENT      # and for those that compute in another thread than their first (Ray Train)
     with uncollected():     # a fifth less time for imports of torch and what comes with it
         import torch
 
@@ -18,6 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "THP_MEM_ALLOC_ENABLE": "1"}
+# A thread has an arena of its own, of heaps of at most 64 MB that go back to the kernel whatever it was
+# told, and larger tensors are mapped anew in every step: 5,500 page faults of ResNet-18 in huge pages, half
+# a second of the kernel's time. With one arena there are none.
+THREAD_ENVIRONMENT = ENVIRONMENT | {"MALLOC_ARENA_MAX": "1"}
 
 # Parameters of glibc's mallopt(3), and a size that no heap of ours reaches.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

@@ -17,7 +17,7 @@ import torch
 from lib.cluster import Placement
 from lib.console import say
 from lib.errors import MantaError, RunError
-from lib.runtime import ENVIRONMENT, keep_heap
+from lib.runtime import THREAD_ENVIRONMENT, keep_heap
 from lib.train.elastic import ClusterView, room_within
 from lib.train.failures import is_out_of_memory, out_of_memory
 from lib.train.messages import Messages
@@ -64,7 +64,7 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train, signals: Signa
         failure_config=FailureConfig(
             max_failures=plan.config.run.max_failures, controller_failure_limit=int(_PLACEMENT_S / try_s)
         ),
-        worker_runtime_env={"env_vars": ENVIRONMENT},
+        worker_runtime_env={"env_vars": THREAD_ENVIRONMENT},
         logging_config=LoggingConfig(log_level="ERROR"),
     )
     resources = {"CPU": placement.cpus} | ({"GPU": 1.0} if placement.gpu else {})

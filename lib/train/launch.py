@@ -20,6 +20,7 @@ from lib.train.finish import finish, read_result
 from lib.train.group import run_on_ray
 from lib.train.loop import Trainer
 from lib.train.plan import RunPlan
+from lib.train.precision import precision_hint
 from lib.train.resume import CONFIG, claim
 from lib.train.shared import check_shared
 from lib.train.signals import heeded_signals
@@ -97,6 +98,9 @@ def train(plan: RunPlan, world: World, say_line: Callable[[str], None]) -> dict[
     """
     with open_telemetry(plan, world, say_line) as telemetry, explained(plan.config, world.size):
         trainer = Trainer(plan, world, say_line, telemetry)
+        hint = precision_hint(plan.config.train.precision, world.device, plan.preprocess.image_size)
+        if hint is not None:
+            trainer.say(hint)
         try:
             with deterministic(plan.config.run.deterministic):
                 trainer.run()

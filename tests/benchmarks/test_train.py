@@ -22,7 +22,12 @@ def test_a_small_run_compares_what_is_installed_and_names_what_is_not() -> None:
     assert "  missing: timm (the wheel has no train.py; give peers.timm_dir=FOLDER" in done.stdout
     result = json.loads(done.stdout.splitlines()[-1])
     assert set(result) == {"benchmark", "ratios", "absolute", "hardware"}
-    assert set(result["ratios"]) == {"vs_plain", "ray_overhead_fraction", "first_step_vs_torchrun"}
+    assert set(result["ratios"]) == {
+        "vs_plain",
+        "in_process_vs_plain",
+        "ray_overhead_fraction",
+        "first_step_vs_torchrun",
+    }
     assert set(result["absolute"]) == {"manta_in_process", "manta", "plain"}
     for measured in result["absolute"].values():
         assert measured["images_per_s"] > 0
