@@ -252,8 +252,8 @@ def folder_of(bundles: Sequence[Bundle], path: Path, classes: list[str] | None =
     manifest = EnsembleManifest(
         classes=classes or bundles[0].classes,
         members=members,
-        baseline=one and one.baseline,
-        gate=one and one.gate,
+        baseline=None if one is None else one.baseline,
+        gate=None if one is None else one.gate,
     )
     return Folder(path, manifest, tuple(bundles), bundles[0].version)
 
