@@ -1,4 +1,4 @@
-"""What a local Prometheus is told, and who is told that there is none; test_observed.py has it running."""
+"""What a local Prometheus is told, and who is told that there is none."""
 
 import subprocess
 import sys
