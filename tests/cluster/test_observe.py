@@ -1,5 +1,6 @@
-"""What a local Prometheus is told, and who is told that there is none; test_observed.py has it running."""
+"""What a local Prometheus is told, and who is told that there is none."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,15 +8,24 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cluster.ask import ask
+from cluster.local.members import members
 from cluster.observe import stack
 from cluster.observe.settings import FILES, settings, write_settings
+from helm.monitoring.files import rules
 from helm.monitoring.rule import WORDS
 from lib.config.clusters import ObserveConfig
 from lib.config.load import load
 from lib.errors import UserError
+from tests.conftest import free_port
 from tests.prometheus import PROMTOOL, needs_prometheus
 
 ROOT = Path(__file__).parents[2]
+
+
+def observe(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "cluster.observe", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def test_words_of_rules_are_filled_in(tmp_path: Path) -> None:
@@ -75,9 +85,29 @@ def test_two_servers_at_one_port_are_refused() -> None:
         load(ObserveConfig, ["grafana_port=9090"])
 
 
+@needs_prometheus
+@pytest.mark.integration
+def test_it_comes_up_with_all_rules_and_goes_without_a_trace(tmp_path: Path) -> None:
+    port, words = free_port(), [f"folder={tmp_path}", f"targets=[{tmp_path / 'none.json'}]"]
+    try:
+        up = observe("up", f"port={port}", *words)
+        assert up.returncode == 0, up.stderr
+        url = f"http://127.0.0.1:{port}"
+        assert f"{url}/alerts" in up.stdout
+        groups = json.loads(ask(f"{url}/api/v1/rules", "", timeout_s=10))["data"]["groups"]
+        named = {rule["name"] for group in groups for rule in group["rules"]}
+        assert named == {rule.name for each in rules().values() for group in each.values() for rule in group}
+        with pytest.raises(UserError, match="is running"):
+            stack.start(ObserveConfig(folder=str(tmp_path)))
+    finally:
+        down = observe("down", f"folder={tmp_path}")
+    assert "have ended" in down.stdout
+    assert members(tmp_path) == set()
+    assert (tmp_path / "data").is_dir()
+
+
 @pytest.mark.integration
 def test_a_wrong_verb_is_refused() -> None:
-    words = [sys.executable, "-m", "cluster.observe", "start"]
-    refused = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    refused = observe("start")
     assert refused.returncode == 2
     assert "up | down" in refused.stderr
