@@ -54,8 +54,8 @@ def best_sentences(numbers: Numbers) -> list[str]:
         )
     if numbers.seeds == 2 and len(numbers.variants) > 1:
         lines.append(
-            "Two runs of a variant hardly tell how far seeds end apart, so even large differences may count "
-            "as noise; three runs tell far more."
+            "Two runs of a variant hardly tell how far apart seeds end, so even large differences may count "
+            "as noise; three tell far more."
         )
     return lines
 
