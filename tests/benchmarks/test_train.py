@@ -37,4 +37,4 @@ def test_a_small_run_compares_what_is_installed_and_names_what_is_not() -> None:
 def test_a_training_that_does_not_exist_is_refused() -> None:
     done = _run("pipelines=[manta,plane]")
     assert done.returncode == 2
-    assert "'plane' is not one of manta_in_process, manta, plain" in done.stderr
+    assert "'plane' is not one of manta_in_process, manta, manta_bf16, plain" in done.stderr
