@@ -24,6 +24,8 @@ def count_answers(
     tally: Tally, version: Version, found: Sequence[Result[Row]], views: str | None, decode_s: Sequence[float]
 ) -> None:
     """Count the images of a request; those that came as pixels have no `decode_s`."""
+    if not tally.on:
+        return
     name, classes = version.name.version, version.folder.classes
     full_ms = version.ensemble.full_cost_ms(views)
     # Each request comes through here, so keys are written out: labels in the order of the table.

@@ -44,25 +44,25 @@ class Tally:
 
     def __init__(self, table: Mapping[str, Metric], *, on: bool = True) -> None:
         self._table = table
-        self._on = on
+        self.on = on
         self._lock = threading.Lock()
         self._counted = Counted()
 
     def count(self, name: str, by: float = 1, **labels: str) -> None:
         """Add to a counter."""
-        if not self._on:
+        if not self.on:
             return
         self.put([(self._key(name, labels), by)], ())
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add a value to a histogram."""
-        if not self._on:
+        if not self.on:
             return
         self.put((), [(self._key(name, labels), value)])
 
     def put(self, counts: Iterable[tuple[Key, float]], values: Iterable[tuple[Key, float]]) -> None:
         """Add to counters and histograms by their keys: a third of the time, where there are many."""
-        if not self._on:
+        if not self.on:
             return
         with self._lock:
             counted, bins_of = self._counted.counts, self._counted.bins
@@ -78,7 +78,7 @@ class Tally:
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        if not self._on:
+        if not self.on:
             return
         key = self._key(name, labels)
         with self._lock:
