@@ -47,7 +47,7 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 120
-EPOCHS = 12
+EPOCHS = 20
 # What has no series here, and why.
 WITHOUT = {
     "ray_node_gpus_utilization": "needs a GPU",
