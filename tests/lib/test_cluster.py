@@ -53,8 +53,8 @@ def test_ray_map_ends_the_others_when_one_fails(tmp_path: Path) -> None:
     def work(number: int) -> None:
         if number == 0:
             raise ValueError("the first one fails")
-        (tmp_path / "began").touch()
         try:
+            (tmp_path / "began").touch()
             time.sleep(60)
             (tmp_path / "done").touch()
         finally:
@@ -62,5 +62,7 @@ def test_ray_map_ends_the_others_when_one_fails(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="the first one fails"):
         list(ray_map(work, range(2), at_a_time=2, cpus=0.5))
-    # The second may not have begun yet.
-    assert {path.name for path in tmp_path.iterdir()} in (set(), {"began", "ended"})
+    # The second may not have begun yet, and what ends it may come at any line.
+    found = {path.name for path in tmp_path.iterdir()}
+    assert "done" not in found
+    assert not found or "ended" in found

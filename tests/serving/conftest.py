@@ -33,6 +33,16 @@ Picture = Callable[..., bytes]
 Send = Callable[..., httpx.Response]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forgets_serve() -> Iterator[None]:
+    """Let each module meet a Serve of its own: the client that Serve keeps outlives the Ray that it was of.
+
+    It tells them apart by the number of the job, which is the same for the first one of any Ray.
+    """
+    yield
+    importlib.import_module("ray.serve.context")._set_global_client(None)
+
+
 def _picture(seed: int = 0, width: int = 28, height: int = 28, kind: str = "PNG") -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
     stream = io.BytesIO()
