@@ -19,6 +19,9 @@ from typing import Any, Literal, TypeVar
 
 from lib.errors import MantaError, RunError, UserError
 
+# How long a cancelled task may take to end before it is told again, at last by the end of its process.
+_CANCEL_S = 15.0
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -217,10 +220,18 @@ def ray_map(
     except RayError as error:
         raise RunError(f"a task was lost: {str(error).splitlines()[0]}", "is the memory full?") from error
     finally:
+        _end(waiting)
+
+
+def _end(waiting: list[Any]) -> None:
+    """Cancel tasks and wait for their end; one that is just beginning may miss that it is cancelled."""
+    import ray
+
+    for force in (False, False, True):
         for reference in waiting:
-            ray.cancel(reference)
+            ray.cancel(reference, force=force)
         if waiting:
-            ray.wait(waiting, num_returns=len(waiting), timeout=60)
+            _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_CANCEL_S)
 
 
 def _call(function: Callable[[T], R], item: T) -> R:
