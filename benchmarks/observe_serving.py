@@ -7,6 +7,7 @@ A small network on small pictures is the worst case: the less there is to comput
 
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -55,7 +56,7 @@ def measure_serving(
             child = stack.enter_context(Child(command, folder / f"endpoint-{metrics}", environment))
             url = f"http://127.0.0.1:{port}/predict"
             load = [sys.executable, str(_HERE / "load.py"), url, str(picture), "type=image/png"]
-            child.wait_until(lambda load=load: answers(load), _START_S)  # type: ignore[misc]  # bound at once
+            child.wait_until(partial(answers, load), _START_S)
             children[metrics], loads[metrics] = child, load
         for number in range(rounds):
             for metrics in (number % 2 == 0, number % 2 == 1):

@@ -46,7 +46,7 @@ def _manta(study: Study) -> float:
         f"search.run.seed.grid={list(range(study.trials))}",
     ]
     connect()
-    import ray.tune  # noqa: F401  # as before the clock of the peers
+    import ray.tune  # noqa: F401 -- loaded before the clock starts, as for the peers
 
     started = time.perf_counter()
     result = run_study(plan_study(load(TuneConfig, words).config))

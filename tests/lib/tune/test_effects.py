@@ -23,11 +23,11 @@ def run(freeze: str, schedule: str, seed: int, accuracy: float) -> SimpleNamespa
 
 def numbers(accuracies: dict[str, float], seeds: int = 3) -> Numbers:
     variants = [
-        Variant(f"{freeze}, {schedule}", [run(freeze, schedule, seed, accuracy) for seed in range(seeds)])  # type: ignore[misc]
+        Variant(f"{freeze}, {schedule}", [run(freeze, schedule, seed, accuracy) for seed in range(seeds)])
         for freeze, accuracy in accuracies.items()
         for schedule in ("step", "cosine")
     ]
-    return SimpleNamespace(variants=variants)  # type: ignore[return-value]
+    return SimpleNamespace(variants=variants)
 
 
 def test_an_option_is_compared_in_the_mean_over_what_it_was_combined_with() -> None:
