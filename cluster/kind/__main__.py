@@ -5,29 +5,21 @@ From nothing to the answer to a first request: a kind cluster, the operator, a j
 
 import base64
 import subprocess
-import sys
-from collections.abc import Callable
 from shlex import join
 
 from cluster.kind.first_request import first_request
 from cluster.kind.steps import TOOLS, down_step, forward_command, token_command, up_steps
 from cluster.kind.tools import check_tools, run
+from cluster.verbs import Verbs, run_verb
 from lib.config.clusters import KindConfig, KindDownConfig
 from lib.config.load import load, show_plan
 from lib.console import block, run_job, say
-from lib.errors import RunError, UserError
+from lib.errors import RunError
 
 
 def main() -> None:
     """Do what the first word says."""
-    verb, words = "".join(sys.argv[1:2]), sys.argv[2:]
-    if verb in ("-h", "--help"):
-        say(str(__doc__).rstrip())
-    elif verb in VERBS:
-        VERBS[verb](words)
-    else:
-        hint = f"write python -m cluster.kind {' | '.join(VERBS)} [key=value …]"
-        raise UserError(f"{verb or 'nothing'} is not what can be done with kind", hint)
+    run_verb(VERBS, prog="python -m cluster.kind", doc=__doc__, place="kind")
 
 
 def up(words: list[str]) -> None:
@@ -68,7 +60,7 @@ def down(words: list[str]) -> None:
     run(step)
 
 
-VERBS: dict[str, Callable[[list[str]], None]] = {"up": up, "down": down}
+VERBS: Verbs = {"up": up, "down": down}
 
 if __name__ == "__main__":
     run_job(main)

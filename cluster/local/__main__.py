@@ -6,28 +6,20 @@ ray job submit --working-dir . -- python jobs/finetune.py jobs/presets/digits.ya
 python -m cluster.local down
 """
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from cluster.local.head import command, free_ports, start, stop
 from cluster.local.members import members
+from cluster.verbs import Verbs, run_verb
 from lib.config.clusters import FolderConfig, LocalConfig
 from lib.config.load import load, show_plan
 from lib.console import block, run_job, say
-from lib.errors import RunError, UserError
+from lib.errors import RunError
 
 
 def main() -> None:
     """Do what the first word says."""
-    verb, words = "".join(sys.argv[1:2]), sys.argv[2:]
-    if verb in ("-h", "--help"):
-        say(str(__doc__).rstrip())
-    elif verb in VERBS:
-        VERBS[verb](words)
-    else:
-        hint = f"write python -m cluster.local {' | '.join(VERBS)} [key=value …]"
-        raise UserError(f"{verb or 'nothing'} is not what can be done with a local Ray", hint)
+    run_verb(VERBS, prog="python -m cluster.local", doc=__doc__, place="a local Ray")
 
 
 def up(words: list[str]) -> None:
@@ -73,7 +65,7 @@ def _folder(config: FolderConfig) -> str:
     return "" if config.folder == default else f" folder={config.folder}"
 
 
-VERBS: dict[str, Callable[[list[str]], None]] = {"up": up, "status": status, "down": down}
+VERBS: Verbs = {"up": up, "status": status, "down": down}
 
 if __name__ == "__main__":
     run_job(main)

@@ -4,28 +4,19 @@ python -m cluster.observe up port=9090
 python -m cluster.observe down
 """
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from cluster.observe.settings import FILES
 from cluster.observe.stack import start, stop
+from cluster.verbs import Verbs, run_verb
 from lib.config.clusters import ObserveConfig, ObserveFolderConfig
 from lib.config.load import load, show_plan
 from lib.console import block, run_job, say
-from lib.errors import UserError
 
 
 def main() -> None:
     """Do what the first word says."""
-    verb, words = "".join(sys.argv[1:2]), sys.argv[2:]
-    if verb in ("-h", "--help"):
-        say(str(__doc__).rstrip())
-    elif verb in VERBS:
-        VERBS[verb](words)
-    else:
-        hint = f"write python -m cluster.observe {' | '.join(VERBS)} [key=value …]"
-        raise UserError(f"{verb or 'nothing'} is not what can be done with a local Prometheus", hint)
+    run_verb(VERBS, prog="python -m cluster.observe", doc=__doc__, place="a local Prometheus")
 
 
 def up(words: list[str]) -> None:
@@ -63,7 +54,7 @@ def _folder(config: ObserveFolderConfig) -> str:
     return "" if config.folder == default else f" folder={config.folder}"
 
 
-VERBS: dict[str, Callable[[list[str]], None]] = {"up": up, "down": down}
+VERBS: Verbs = {"up": up, "down": down}
 
 if __name__ == "__main__":
     run_job(main)
