@@ -1,4 +1,4 @@
-"""What a metric is: a row of lib/track/training_metrics.py and lib/track/serving_metrics.py."""
+"""What a metric is: a row of training_metrics.py, serving_metrics.py or job_metrics.py beside it."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
