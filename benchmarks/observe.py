@@ -2,7 +2,7 @@
 
 python benchmarks/observe.py
 python benchmarks/observe.py 'parts=[train]' rounds=4
-python benchmarks/observe.py 'parts=[serve]' rounds=12 seconds=5
+python benchmarks/observe.py 'parts=[serve]' rounds=8 seconds=4
 
 Training runs in this process, beside a Ray of its own that exports them. Small steps are the worst case,
 hence small networks on small pictures.
@@ -43,7 +43,7 @@ class Settings(Section):
     parts: tuple[Part, ...] = ("train", "serve")
     """What is measured."""
     rounds: Count = 6
-    """Times that each is run with metrics and without; medians are compared."""
+    """Times that each is run with metrics and without, by each start of endpoints; medians count."""
     seconds: Annotated[float, Field(gt=0.5)] = 5.0
     """Length of a measurement of an endpoint."""
 
