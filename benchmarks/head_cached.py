@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from child import Child, environment_without
@@ -35,6 +35,9 @@ _TIMEOUT_S = 3600.0
 _HERE = Path(__file__).parent
 
 
+Precision = Literal["fp32", "bf16"]
+
+
 class HeadSection(Section):
     """Fine-tuning of a head."""
 
@@ -46,23 +49,25 @@ class HeadSection(Section):
     """Pictures to train on."""
     epochs: Count = 10
     """Passes over them."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of Manta; the usual way has fp32."""
+    precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] = ("fp32", "bf16")
+    """Arithmetic of Manta, a training each; the usual way has fp32."""
 
 
 def measure_head_cached(
     folder: Path, head: HeadSection, *, rounds: int, batch_size: int, workers: int, seed: int
 ) -> tuple[dict[str, float], dict[str, object]]:
-    """Train a head both ways, in turns; raises `ChildError` if one fails."""
+    """Train a head the usual way and on features, in turns; raises `ChildError` if one fails."""
     photos = folder / "head"
     for split, images in (("train", head.images), ("val", head.images // 4)):
         write_parts(photos / split, images=images, seed=seed + (split == "val"))
     weights = _weights(folder, head)
-    found: dict[str, list[tuple[float, float]]] = {"manta": [], "usual": []}
+    names = {precision: f"manta_{precision}" for precision in head.precisions}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in (*names.values(), "usual")}
     for number in range(rounds):
         out = folder / f"head-{number}"
-        say(f"round {number + 1} of {rounds}: a head on features that are kept")
-        found["manta"].append(_manta(photos, out / "manta", head, weights, batch_size))
+        for precision, name in names.items():
+            say(f"round {number + 1} of {rounds}: a head on features that are kept, {precision}")
+            found[name].append(_manta(photos, out / name, head, weights, batch_size, precision))
         say(f"round {number + 1} of {rounds}: a head the usual way")
         preprocess = default_preprocess(head.model, weights, channels=3)
         preprocess.pop("channels", None)
@@ -75,15 +80,22 @@ def measure_head_cached(
         ["training", "seconds", "accuracy"],
         [[name, seconds[name], accuracy[name]] for name in found],
     )
-    ratio = median(u[0] / m[0] for m, u in zip(found["manta"], found["usual"], strict=True))
+    ratios = {
+        f"head_cached_speedup_{precision}": round(
+            median(u[0] / m[0] for m, u in zip(found[name], found["usual"], strict=True)), 2
+        )
+        for precision, name in names.items()
+    }
     absolute = {
         f"head_{name}": {"seconds": round(seconds[name], 2), "accuracy": round(accuracy[name], 4)}
         for name in found
     }
-    return {"head_cached_speedup": round(ratio, 2)}, dict(absolute)
+    return ratios, dict(absolute)
 
 
-def _manta(photos: Path, out: Path, head: HeadSection, weights: str, batch_size: int) -> tuple[float, float]:
+def _manta(
+    photos: Path, out: Path, head: HeadSection, weights: str, batch_size: int, precision: Precision
+) -> tuple[float, float]:
     out.mkdir(parents=True)
     started = time.time()
     config = PackConfig(
@@ -101,7 +113,7 @@ def _manta(photos: Path, out: Path, head: HeadSection, weights: str, batch_size:
         f"train.epochs={head.epochs}",
         f"train.batch_size={batch_size}",
         f"optim.lr={_LR}",
-        f"train.precision={head.precision}",
+        f"train.precision={precision}",
         "augment.policy=none",
         "run.num_workers=0",
         f"run.storage={out}",
