@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 from child import Child, environment_without
 from report import print_table
 from serve import answers, send
@@ -32,8 +33,8 @@ _HERE = Path(__file__).parent
 
 def measure_serving(
     folder: Path, dataset: Path, rounds: int, seconds: float
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return ratios and absolute figures of requests per second and of CPU time per request."""
+) -> tuple[dict[str, object], dict[str, float]]:
+    """Return ratios with their intervals, and absolute figures: requests/s, and ms of CPU a request."""
     config = FinetuneConfig.model_validate(
         {
             "data": {"root": str(dataset), "threads": 1},
@@ -55,19 +56,33 @@ def measure_serving(
         for metrics, per_s, ms in _measure_start(start, bundle, picture, order, rounds, seconds):
             rps[metrics].append(per_s)
             cpu_ms[metrics].append(ms)
-    shown = [
-        [name, median(values[False]), median(values[True]), ratio(values)]
-        for name, values in (("requests/s", rps), ("ms of CPU a request", cpu_ms))
-    ]
-    print_table("serving", ["lenet5@28", "without", "with metrics", "with / without"], shown)
-    ratios = {
-        "rps_with_metrics_vs_without": round(ratio(rps), 4),
-        "cpu_with_metrics_vs_without": round(ratio(cpu_ms), 4),
+    measured = {"requests/s": rps, "ms of CPU a request": cpu_ms}
+    show(measured, title="serving", of="lenet5@28")
+    ratios: dict[str, object] = {
+        "rps_with_metrics_vs_without": against(rps),
+        "cpu_with_metrics_vs_without": against(cpu_ms),
     }
     return ratios, {
         "serve_rps": round(median(rps[False]), 1),
         "serve_cpu_ms": round(median(cpu_ms[False]), 3),
     }
+
+
+def show(measured: dict[str, dict[bool, list[float]]], *, title: str, of: str) -> None:
+    """Print what was measured with metrics and without, a line each."""
+    rows = [
+        [name, median(values[False]), median(values[True]), *against(values)]
+        for name, values in measured.items()
+    ]
+    print_table(title, [of, "without", "with metrics", "with / without", "from", "to"], rows)
+
+
+def against(values: dict[bool, list[float]]) -> tuple[float, float, float]:
+    """Return the mean ratio of neighbours in time, with metrics over without, and its interval of 95 %."""
+    logs = np.log(np.array(values[True]) / np.array(values[False]))
+    margin = 1.96 * logs.std(ddof=1) / np.sqrt(len(logs)) if len(logs) > 1 else np.inf
+    low, middle, high = np.exp([logs.mean() - margin, logs.mean(), logs.mean() + margin]).round(4).tolist()
+    return middle, low, high
 
 
 def _measure_start(
@@ -93,8 +108,3 @@ def _measure_start(
                 found = send(loads[metrics], _CONNECTIONS, seconds)
                 spent_s = children[metrics].cpu_s() - before_s
                 yield metrics, found["rps"], 1000 * spent_s / (found["rps"] * seconds)
-
-
-def ratio(values: dict[bool, list[float]]) -> float:
-    """Return the median of the ratios of neighbours in time."""
-    return median(one / other for one, other in zip(values[True], values[False], strict=True))
