@@ -43,7 +43,7 @@ from lib.train.sheet import write_sheet
 from lib.train.signals import StoppedError
 from lib.train.stages import steps_before
 from lib.train.state import RunState, is_best, load_state
-from lib.train.step import step_settings, train_step
+from lib.train.step import seed_step, step_settings, train_step
 from lib.train.telemetry import Telemetry
 from lib.train.tracking import open_tracker
 from lib.train.world import World
@@ -202,8 +202,7 @@ class Trainer:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         state, augment = self.state, self.config.augment
         step_seed = mix(self.seed, state.epoch, state.step, self.world.rank)
-        # Dropout draws from torch's global generator: start it afresh at every step.
-        torch.manual_seed(step_seed)
+        seed_step(step_seed, self.world.device)
         images = self.inputs.network_input(batch)
         targets = batch.labels.to(self.world.device, non_blocking=True)
         if augment.mix != "none":

@@ -19,7 +19,7 @@ from lib.cluster import Placement
 from lib.config.tune import TuneConfig
 from lib.errors import MantaError
 from lib.files import make_folder, write_text
-from lib.runtime import prepare_process
+from lib.runtime import prepare_process, uncollected
 
 SCORE, EPOCH = "score", "epoch"
 _STATES = "*.pt"
@@ -48,7 +48,11 @@ class Trial(tune.Trainable):
 
     def setup(self, config: dict[str, Any], task: Task | None = None) -> None:
         """Begin the first trial."""
-        prepare_process()  # before torch is loaded, which the import in `_begin` does
+        prepare_process()  # before torch is loaded
+        # Here, so that what it brings stays out of every later search for cycles: `forget_peak` makes one for
+        # each trial, and would look at a million objects of torch, for half a second.
+        with uncollected():
+            import lib.tune.worker  # noqa: F401 -- for `step`
         assert task is not None
         self._task = task
         self._begin(config)
