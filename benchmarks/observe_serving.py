@@ -5,13 +5,16 @@ ratios, absolute = measure_serving(Path(folder), rounds=8, seconds=4)
 A small network on small pictures is the worst case: the less there is to compute, the more counting weighs.
 """
 
+import asyncio
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from statistics import median
 
+import httpx
 import numpy as np
 from child import Child, environment_without
 from report import print_table
@@ -19,15 +22,20 @@ from serve import answers, send
 
 from lib.bundle import read_bundle
 from lib.config.schema import FinetuneConfig
+from lib.config.serving import ServeConfig
 from lib.runtime import ENVIRONMENT
 from lib.train.launch import train
 from lib.train.plan import plan_run
 from lib.train.world import World
+from serving.gateway import Gateway
 from serving.proxy import free_ports
+from serving.routes import create_app
 
 _CONNECTIONS = 16
 _START_S = 180.0
 _STARTS = 4
+# Of the code of a replica by itself.
+_TURNS, _WARM_TURNS, _REQUESTS = 200, 10, 48
 _HERE = Path(__file__).parent
 
 
@@ -56,9 +64,15 @@ def measure_serving(
         for metrics, per_s, ms in _measure_start(start, bundle, picture, order, rounds, seconds):
             rps[metrics].append(per_s)
             cpu_ms[metrics].append(ms)
-    measured = {"requests/s": rps, "ms of CPU a request": cpu_ms}
+    counted_ms = asyncio.run(_count_in_process(bundle, picture.read_bytes()))
+    measured = {
+        "requests/s": rps,
+        "ms of CPU a request": cpu_ms,
+        "ms of CPU a request, in this process": counted_ms,
+    }
     show(measured, title="serving", of="lenet5@28")
     ratios: dict[str, object] = {
+        "replica_cpu_with_metrics_vs_without": against(counted_ms),
         "rps_with_metrics_vs_without": against(rps),
         "cpu_with_metrics_vs_without": against(cpu_ms),
     }
@@ -66,6 +80,33 @@ def measure_serving(
         "serve_rps": round(median(rps[False]), 1),
         "serve_cpu_ms": round(median(cpu_ms[False]), 3),
     }
+
+
+async def _count_in_process(bundle: Path, picture: bytes) -> dict[bool, list[float]]:
+    """Return ms of CPU a request of a replica's code by itself: turns of a tenth of a second, no network.
+
+    After each turn what was counted is taken, as it is once a second to be handed on.
+    """
+    found: dict[bool, list[float]] = {True: [], False: []}
+    gateways, clients = {}, {}
+    for metrics in (True, False):
+        config = {"bundle": str(bundle), "serve": {"engine": "torch", "metrics": metrics}}
+        gateways[metrics] = gateway = Gateway(ServeConfig.model_validate(config))
+        transport = httpx.ASGITransport(create_app(lambda gateway=gateway: gateway))
+        clients[metrics] = httpx.AsyncClient(transport=transport, base_url="http://endpoint")
+    for number in range(-_WARM_TURNS, _TURNS):
+        for metrics in (number % 2 == 0, number % 2 == 1):
+            before_s = time.process_time()
+            for _ in range(_REQUESTS // _CONNECTIONS):
+                asked = (clients[metrics].post("/predict", content=picture) for _ in range(_CONNECTIONS))
+                for response in await asyncio.gather(*asked):
+                    response.raise_for_status()
+            gateways[metrics].tally.take()
+            if number >= 0:
+                found[metrics].append(1000 * (time.process_time() - before_s) / _REQUESTS)
+    for gateway in gateways.values():
+        gateway.close()
+    return found
 
 
 def show(measured: dict[str, dict[bool, list[float]]], *, title: str, of: str) -> None:
