@@ -1,15 +1,17 @@
 """Measure what metrics cost: the same work with and without them, in turns.
 
 python benchmarks/observe.py
-python benchmarks/observe.py 'parts=[train]' rounds=24
+python benchmarks/observe.py 'parts=[train]' rounds=10
 python benchmarks/observe.py 'parts=[serve]' rounds=8 seconds=4
 
-Training runs in this process, beside a Ray of its own that exports them. Small steps are the worst case,
-hence small networks on small pictures.
+Training runs in this process, beside a Ray of its own that exports them; every other step is counted, for the
+speed of a machine changes by more, from one run to the next, than metrics could cost. Small steps are the
+worst case, hence small networks on small pictures.
 """
 
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal
@@ -25,16 +27,20 @@ from lib.config.schema import FinetuneConfig
 from lib.config.section import Count, Section
 from lib.console import run_job, say
 from lib.data.pack import pack, plan_pack
+from lib.recorder import Recorder
+from lib.track.training_metrics import TRAINING
 from lib.train.loop import Trainer
-from lib.train.plan import plan_run
-from lib.train.telemetry import open_telemetry
+from lib.train.plan import RunPlan, plan_run
+from lib.train.telemetry import Telemetry, open_telemetry
 from lib.train.world import World
 
 Part = Literal["train", "serve"]
 
 _STEPS = 10_000
-# A network, the size of its pictures, and epochs: the first does not count, the others take seconds.
-_WORKS = {"lenet5@28": ("lenet5", 28, 4), "resnet8@32": ("resnet8", 32, 3)}
+# Epochs of a round, of 40 steps each.
+_EPOCHS = 6
+# A network, and the size of its pictures.
+_WORKS = {"lenet5@28": ("lenet5", 28), "resnet8@32": ("resnet8", 32)}
 
 
 class Settings(Section):
@@ -43,7 +49,7 @@ class Settings(Section):
     parts: tuple[Part, ...] = ("train", "serve")
     """What is measured."""
     rounds: Count = 6
-    """Times that each is run with metrics and without, by each start of endpoints."""
+    """Times that each is run with metrics and without, by each start of endpoints; rounds of 6 epochs."""
     seconds: Annotated[float, Field(gt=0.5)] = 5.0
     """Length of a measurement of an endpoint."""
 
@@ -60,25 +66,19 @@ def main() -> None:
 
 
 def _train(rounds: int, ratios: dict[str, object], absolute: dict[str, float]) -> None:
-    """Compare steps with and without metrics: the first and the second of a pair change places."""
+    """Compare steps with and without metrics, which take turns; add what metrics take in their own thread."""
     with tempfile.TemporaryDirectory(prefix="manta-observe-") as name:
         folder = Path(name)
         config = PackConfig(source="digits", out=str(folder / "digits"))
         pack(config, plan_pack(config), map)
         connect()
         for work in _WORKS:
-            _step_ms(folder, work, f"{work}-warm", has_metrics=True)
-            found: dict[bool, list[float]] = {True: [], False: []}
-            for number in range(rounds):
-                say(f"{work}: round {number + 1} of {rounds}")
-                for has_metrics in (number % 2 == 0, number % 2 == 1):
-                    found[has_metrics].append(
-                        _step_ms(folder, work, f"{work}-{number}-{has_metrics}", has_metrics=has_metrics)
-                    )
+            say(f"{work}: {rounds * _EPOCHS} epochs")
+            found = _steps_in_turns(_config(folder, work, work, epochs=rounds * _EPOCHS))
             show({"ms a step": found}, title="training", of=work)
             ratios[f"step_with_metrics_vs_without_{work}"] = against(found)
             absolute[f"step_ms_{work}"] = round(median(found[False]), 3)
-        absolute |= _own_cost(_config(folder, work, "own", has_metrics=True))
+        absolute |= _own_cost(_config(folder, work, "own", epochs=1))
         ray.shutdown()
 
 
@@ -93,16 +93,41 @@ def _serve(settings: Settings, ratios: dict[str, object], absolute: dict[str, fl
         absolute |= found[1]
 
 
-def _step_ms(folder: Path, work: str, name: str, *, has_metrics: bool) -> float:
-    """Train, and return the milliseconds of a step; measuring and writing are left out."""
-    plan, world = plan_run(_config(folder, work, name, has_metrics=has_metrics)), World()
-    with open_telemetry(plan, world, say) as telemetry:
+class _Turns(Telemetry):
+    """Counts every other step, and times them all."""
+
+    def __init__(self, plan: RunPlan, world: World) -> None:
+        super().__init__(plan, world)
+        self.epochs: list[dict[bool, list[float]]] = []
+        """Milliseconds of the steps of each epoch, with metrics and without."""
+        self._before_s: float | None = None
+
+    def begin(self, sums: Sequence[float]) -> None:
+        super().begin(sums)
+        self.epochs.append({True: [], False: []})
+        self._before_s, self._is_counted = None, len(self.epochs) % 2 == 0
+
+    def step(self, images: int, wait_s: float) -> None:
+        if self._is_counted:
+            super().step(images, wait_s)
+        now_s = time.perf_counter()
+        if self._before_s is not None:  # the first one waits for the loader
+            self.epochs[-1][self._is_counted].append(1000 * (now_s - self._before_s))
+        self._before_s, self._is_counted = now_s, not self._is_counted
+
+
+def _steps_in_turns(config: FinetuneConfig) -> dict[bool, list[float]]:
+    """Train, and return the milliseconds of a median step of each epoch but the first."""
+    plan, world = plan_run(config), World()
+    telemetry = _Turns(plan, world)
+    recorder = Recorder(TRAINING, telemetry.collect)
+    telemetry.write_to(recorder, recorder.close)
+    with telemetry:
         trainer = Trainer(plan, world, lambda _: None, telemetry)
         trainer.run()
         trainer.writer.wait()
         trainer.inputs.close()
-    rates = [epoch["images_per_s"] for epoch in trainer.state.history[1:]]
-    return 1000 * plan.num_images / plan.stage(0).steps / median(rates)
+    return {counted: [median(epoch[counted]) for epoch in telemetry.epochs[1:]] for counted in (True, False)}
 
 
 def _own_cost(config: FinetuneConfig) -> dict[str, float]:
@@ -121,8 +146,8 @@ def _own_cost(config: FinetuneConfig) -> dict[str, float]:
     }
 
 
-def _config(folder: Path, work: str, name: str, *, has_metrics: bool) -> FinetuneConfig:
-    network, image_size, epochs = _WORKS[work]
+def _config(folder: Path, work: str, name: str, *, epochs: int) -> FinetuneConfig:
+    network, image_size = _WORKS[work]
     return FinetuneConfig.model_validate(
         {
             "data": {"root": str(folder / "digits"), "threads": 1},
@@ -130,7 +155,6 @@ def _config(folder: Path, work: str, name: str, *, has_metrics: bool) -> Finetun
             "train": {"epochs": epochs, "batch_size": 32},
             "augment": {"policy": "light"},
             "run": {"name": name.replace("@", "-"), "storage": str(folder / "runs"), "num_workers": 0},
-            "track": {"metrics": has_metrics},
         }
     )
 
