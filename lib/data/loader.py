@@ -34,6 +34,8 @@ Plan = Iterable[tuple[Ids, list[int]]]
 _MOST_BATCHES, _LEAST_BATCHES = 16, 2
 # Encoded bytes that a remote reader is told of in advance.
 _ANNOUNCED_BYTES = 128 * 2**20
+# Encoded bytes that a thread reads before it decodes them: enough for several pictures, whatever their size.
+_READ_BYTES = 2**20
 # Neighbours that are tried in place of a bad sample.
 REPLACEMENTS = 100
 
@@ -163,11 +165,8 @@ class Loader:
 
     def _fill(self, batch: Batch, rows: Rows, seeds: list[int], first: int, stop: int) -> list[int]:
         """Write the rows first … stop - 1 of a batch; return those that have no picture."""
-        # All are read before the first is decoded: one that went through the caches of a core makes the lines
-        # that read the next one take twice as long.
-        encoded = [self._encoded(int(batch.ids[row]), rows, row) for row in range(first, stop)]
         missing = []
-        for row, data in zip(range(first, stop), encoded, strict=True):
+        for row, data in self._read(batch.ids, rows, first, stop):
             pixels = None if data is None else self._decoded(int(batch.ids[row]), data, seeds[row])
             if pixels is None and self._replace:
                 pixels = self._replacement(batch, row, seeds[row])
@@ -176,6 +175,23 @@ class Loader:
             else:
                 batch.pixels[row] = pixels
         return missing
+
+    def _read(self, ids: Ids, rows: Rows, first: int, stop: int) -> Iterator[tuple[int, bytes | None]]:
+        """Yield rows with the bytes of their pictures, or None for a sample that cannot be used.
+
+        Some are read before the first of them is decoded: a picture that goes through the caches of a core
+        makes the lines that read the next one take twice as long.
+        """
+        row = first
+        while row < stop:
+            held: list[tuple[int, bytes | None]] = []
+            held_bytes = 0
+            while row < stop and held_bytes < _READ_BYTES:
+                data = self._encoded(int(ids[row]), rows, row)
+                held.append((row, data))
+                held_bytes += len(data or b"")
+                row += 1
+            yield from held
 
     def _encoded(self, sample_id: int, rows: Rows, position: int) -> bytes | None:
         """Return the bytes of a picture, or None if the sample cannot be used."""
