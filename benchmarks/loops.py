@@ -150,6 +150,7 @@ def lightning(work: Work) -> None:
 
 def ray_example(work: Work) -> None:
     """TorchTrainer as Ray's guide to it shows, but one worker with all cores: Ray's default is one core."""
+    import loops  # this file: what is pickled from __main__ takes all that it names along
     import ray
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -160,11 +161,11 @@ def ray_example(work: Work) -> None:
     scaling = ScalingConfig(num_workers=1, use_gpu=gpu, resources_per_worker={"CPU": cores, "GPU": int(gpu)})
     run_config = RunConfig(storage_path=str(Path(work.out).absolute()), name="ray")
     TorchTrainer(
-        _ray_worker, train_loop_config=asdict(work), scaling_config=scaling, run_config=run_config
+        loops.ray_worker, train_loop_config=asdict(work), scaling_config=scaling, run_config=run_config
     ).fit()
 
 
-def _ray_worker(config: dict[str, Any]) -> None:
+def ray_worker(config: dict[str, Any]) -> None:
     import tempfile
 
     import ray.train
