@@ -12,12 +12,13 @@ worst case, hence small networks on small pictures.
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal
 
 import ray
-from observe_serving import against, measure_serving, show
+from observe_serving import against, measure_replica, measure_serving, show
 from pydantic import Field
 from report import finish, read_settings
 
@@ -34,7 +35,7 @@ from lib.train.plan import RunPlan, plan_run
 from lib.train.telemetry import Telemetry, open_telemetry
 from lib.train.world import World
 
-Part = Literal["train", "serve"]
+Part = Literal["train", "serve", "replica"]
 
 _STEPS = 10_000
 # Epochs of a round, of 40 steps each.
@@ -46,8 +47,8 @@ _WORKS = {"lenet5@28": ("lenet5", 28), "resnet8@32": ("resnet8", 32)}
 class Settings(Section):
     """Measure what metrics cost."""
 
-    parts: tuple[Part, ...] = ("train", "serve")
-    """What is measured."""
+    parts: tuple[Part, ...] = ("train", "serve", "replica")
+    """What is measured: steps of training, endpoints, the code of a replica by itself."""
     rounds: Count = 6
     """Times that each is run with metrics and without, by each start of endpoints; rounds of 6 epochs."""
     seconds: Annotated[float, Field(gt=0.5)] = 5.0
@@ -60,7 +61,7 @@ def main() -> None:
     absolute: dict[str, float] = {}
     if "train" in settings.parts:
         _train(settings.rounds, ratios, absolute)
-    if "serve" in settings.parts:
+    if {"serve", "replica"} & {*settings.parts}:
         _serve(settings, ratios, absolute)
     finish("observe", ratios=ratios, absolute=absolute)
 
@@ -88,9 +89,14 @@ def _serve(settings: Settings, ratios: dict[str, object], absolute: dict[str, fl
         folder = Path(name)
         config = PackConfig(source="digits", out=str(folder / "digits"))
         pack(config, plan_pack(config), map)
-        found = measure_serving(folder, folder / "digits", settings.rounds, settings.seconds)
-        ratios |= found[0]
-        absolute |= found[1]
+        measures = {
+            "serve": partial(measure_serving, rounds=settings.rounds, seconds=settings.seconds),
+            "replica": measure_replica,
+        }
+        for part in measures.keys() & {*settings.parts}:
+            found = measures[part](folder / part, folder / "digits")
+            ratios |= found[0]
+            absolute |= found[1]
 
 
 class _Turns(Telemetry):
