@@ -50,7 +50,7 @@ class Settings(Section):
     parts: tuple[Part, ...] = ("train", "serve", "replica")
     """What is measured: steps of training, endpoints, the code of a replica by itself."""
     rounds: Count = 6
-    """Times that each is run with metrics and without, by each start of endpoints; rounds of 6 epochs."""
+    """How often: 6 epochs each; measurements of an endpoint by each of its starts; 25 turns of a replica."""
     seconds: Annotated[float, Field(gt=0.5)] = 5.0
     """Length of a measurement of an endpoint."""
 
@@ -91,12 +91,13 @@ def _serve(settings: Settings, ratios: dict[str, object], absolute: dict[str, fl
         pack(config, plan_pack(config), map)
         measures = {
             "serve": partial(measure_serving, rounds=settings.rounds, seconds=settings.seconds),
-            "replica": measure_replica,
+            "replica": partial(measure_replica, rounds=settings.rounds),
         }
-        for part in measures.keys() & {*settings.parts}:
-            found = measures[part](folder / part, folder / "digits")
-            ratios |= found[0]
-            absolute |= found[1]
+        for part, measure in measures.items():
+            if part in settings.parts:
+                found = measure(folder / part, folder / "digits")
+                ratios |= found[0]
+                absolute |= found[1]
 
 
 class _Turns(Telemetry):

@@ -35,8 +35,8 @@ from serving.routes import create_app
 _CONNECTIONS = 16
 _START_S = 180.0
 _STARTS = 4
-# Of the code of a replica by itself.
-_TURNS, _WARM_TURNS, _REQUESTS = 200, 10, 48
+# Of the code of a replica by itself: turns of a round, those that do not count, and requests of a turn.
+_TURNS, _WARM_TURNS, _REQUESTS = 25, 10, 48
 _HERE = Path(__file__).parent
 
 
@@ -66,17 +66,17 @@ def measure_serving(
     }
 
 
-def measure_replica(folder: Path, dataset: Path) -> tuple[dict[str, object], dict[str, float]]:
+def measure_replica(folder: Path, dataset: Path, rounds: int) -> tuple[dict[str, object], dict[str, float]]:
     """Return the ratio, with its interval, and ms of CPU a request of a replica's code by itself."""
     bundle, picture = _served(folder, dataset)
-    found = asyncio.run(_count_in_process(bundle, picture.read_bytes()))
+    found = asyncio.run(_count_in_process(bundle, picture.read_bytes(), _TURNS * rounds))
     show({"ms of CPU a request": found}, title="a replica's code by itself", of="lenet5@28")
     return {"replica_cpu_with_metrics_vs_without": against(found)}, {
         "replica_cpu_ms": round(median(found[False]), 3)
     }
 
 
-async def _count_in_process(bundle: Path, picture: bytes) -> dict[bool, list[float]]:
+async def _count_in_process(bundle: Path, picture: bytes, turns: int) -> dict[bool, list[float]]:
     """Return ms of CPU a request of a replica's code by itself: turns of a tenth of a second, no network.
 
     After each turn what was counted is taken, as it is once a second to be handed on.
@@ -88,7 +88,7 @@ async def _count_in_process(bundle: Path, picture: bytes) -> dict[bool, list[flo
         gateways[metrics] = gateway = Gateway(ServeConfig.model_validate(config))
         transport = httpx.ASGITransport(create_app(lambda gateway=gateway: gateway))
         clients[metrics] = httpx.AsyncClient(transport=transport, base_url="http://endpoint")
-    for number in range(-_WARM_TURNS, _TURNS):
+    for number in range(-_WARM_TURNS, turns):
         if number == 0:
             gc.freeze()  # as Serve does in a replica that has started
         for metrics in (number % 2 == 0, number % 2 == 1):
