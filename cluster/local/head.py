@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from shlex import quote
@@ -67,7 +67,9 @@ def _start(config: LocalConfig, folder: Path, environment: dict[str, str]) -> No
     # Ray's sockets need a short path, and what others may not enter.
     temporary = tempfile.mkdtemp(prefix="manta-ray-")
     write_text(folder / "temporary", temporary)
-    log, ports = folder / "ray.log", free_ports(2)
+    log = folder / "ray.log"
+    # What Ray is to listen on later is free now, and may be found.
+    ports = free_ports(2, besides={config.port, config.dashboard_port, config.metrics_port})
     with log.open("w") as stream:
         process = subprocess.Popen(
             command(config, temporary, ports),
@@ -145,13 +147,14 @@ def stop(folder: Path, patience_s: float = 30.0) -> int:
     return running
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that are free now, all different."""
+def free_ports(count: int, besides: Collection[int] = ()) -> list[int]:
+    """Return ports of the loopback interface that are free now, all different and none of `besides`."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count + len(besides))]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        ports = [each.getsockname()[1] for each in sockets]
+    return [port for port in ports if port not in besides][:count]
 
 
 def _reason(log: Path) -> str:

@@ -159,6 +159,12 @@ def test_a_port_that_is_taken_is_named_with_its_key() -> None:
             check_port("dashboard_port", taken.getsockname()[1])
 
 
+def test_ports_that_are_given_are_not_found_again() -> None:
+    given = free_ports(100)
+    found = free_ports(100, besides=given)
+    assert len({*found} - {*given}) == 100
+
+
 def test_the_command_is_that_of_ray_start_for_loopback_alone() -> None:
     words = command(LocalConfig(num_cpus=3, object_store_mb=100), "/tmp/x", free_ports(2))
     assert words[3:6] == ["start", "--head", "--block"]
