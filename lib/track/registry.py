@@ -21,7 +21,7 @@ class Registry:
 
     def __init__(self, table: Mapping[str, Metric]) -> None:
         # When each series began is of no use for figures that are written once.
-        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # has no types
+        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library gives this one no types
         self.metrics = prometheus.CollectorRegistry()
         self._counters: dict[str, prometheus.Counter] = {}
         self._gauges: dict[str, prometheus.Gauge] = {}

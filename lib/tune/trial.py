@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Trial(tune.Trainable):
         # Here, so that what it brings stays out of every later search for cycles: `forget_peak` makes one for
         # each trial, and would look at a million objects of torch, for half a second.
         with uncollected():
-            import lib.tune.worker  # noqa: F401 -- for `step`
+            import_module("lib.tune.worker")
         assert task is not None
         self._task = task
         self._begin(config)
