@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lib.track.tally import Tally
 from serving.accesslog import AccessLog
 from serving.auth import CHALLENGE, Tokens
+from serving.counting import counts_of_request
 from serving.problems import CLIENT_LEFT, refusal
 from serving.tracing import Tracer
 
@@ -99,7 +100,7 @@ class Access:
             raise
         finally:
             took_s = perf_counter() - start
-            count_request(self._tally(), route_of(scope), seen.status, took_s)
+            self._tally().later(counts_of_request, route_of(scope), seen.status, took_s)
             if span is not None:
                 span.set_attribute("http.request.method", scope["method"])
                 span.set_attribute("url.path", scope["path"])
@@ -126,8 +127,3 @@ def route_of(scope: Scope) -> str:
     """Return the path of the route that a request was given to, as it is declared."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) else OTHER
-
-
-def count_request(tally: Tally, route: str, code: int, took_s: float) -> None:
-    """Count a request that was answered."""
-    tally.put([(("requests", (route, str(code))), 1)], [(("request_seconds", (route,)), took_s)])

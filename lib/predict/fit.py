@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lib.calibration import as_logits, fit_temperature, softmax, tempered
 from lib.config.ensembles import EnsembleConfig
 from lib.images.views import VIEWS
-from lib.predict.cascade import Steps, fit_thresholds, stops
+from lib.predict.cascade import Steps, fit_within, stops
 from lib.predict.combine import combine, fit_weights, select_greedily
 from lib.predict.measure import Table
 
@@ -167,7 +167,7 @@ def _fit_cascade(fit: Fit, table: Table, stages: tuple[Asked, ...], max_drop: fl
         for asked, each in fit.means(table, stages[:-1])
     ]
     cascade = Cascade(stages, tuple(temperatures), (None,) * (len(stages) - 1))
-    return replace(cascade, thresholds=tuple(fit_thresholds(fit.walk(table, cascade), max_drop)))
+    return replace(cascade, thresholds=tuple(fit_within(fit.walk(table, cascade), max_drop)))
 
 
 def _mean_cost(fit: Fit, table: Table, cascade: Cascade) -> float:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib.predict.cascade import Steps, accuracy_drop, fit_thresholds, stops
+from lib.predict.cascade import Steps, accuracy_drop, fit_thresholds, fit_within, stops
 
 
 def walked(count: int = 3000, stages: int = 3, seed: int = 0) -> Steps:
@@ -38,10 +38,11 @@ def test_thresholds_save_cost_within_the_margin(stages: int) -> None:
 
 def test_the_margin_is_kept_on_images_that_nothing_was_fitted_to() -> None:
     others = walked(count=50_000, seed=99)
-    for seed in range(5):
-        exits = stops(others, fit_thresholds(walked(count=1000, seed=seed), 0.01))
-        # Fitted to counts, one of these loses 0.019, and the mean of many is above the margin.
-        assert accuracy_drop(others, exits) < 0.013
+    fitted = [fit_within(walked(count=1000, seed=seed), 0.01) for seed in range(20)]
+    drops = [accuracy_drop(others, stops(others, each)) for each in fitted]
+    # Fitted to counts, one of the first five loses 0.019; to all of the margin, a third are above it.
+    assert sum(drop > 0.01 for drop in drops) <= 1
+    assert np.mean(drops) > 0.006  # and it is made use of
 
 
 def test_a_wider_margin_is_never_dearer() -> None:

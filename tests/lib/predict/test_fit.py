@@ -11,6 +11,7 @@ from lib.predict.cascade import accuracy_drop, stops
 from lib.predict.fit import Fit, fit_ensemble, take
 from lib.predict.judge import judge
 from lib.predict.measure import Table
+from lib.report.ensemble import measured_rows
 
 CLASSES, COUNT = 5, 2000
 COSTS = (1.0, 4.0, 10.0)
@@ -65,8 +66,10 @@ def test_weights_follow_what_members_know_and_greedy_leaves_out_who_knows_nothin
     assert {member for member, _ in greedy.cascade.stages} == {1, 2}
 
 
-@pytest.mark.parametrize("combine", ["mean", "weighted", "vote"])
-@pytest.mark.parametrize("stages", ["members", "views", "auto"])
+@pytest.mark.parametrize(
+    ("combine", "stages"),
+    [("mean", "members"), ("vote", "members"), ("weighted", "views"), ("vote", "auto")],
+)
 def test_a_cascade_costs_less_within_its_margin(combine: str, stages: str) -> None:
     words = config(combine=combine, views="hflip", cascade={"stages": stages, "max_accuracy_drop": 0.01})
     found = table()
@@ -81,7 +84,7 @@ def test_a_cascade_costs_less_within_its_margin(combine: str, stages: str) -> No
     assert np.array_equal(answered.argmax(axis=1) == found.labels, steps.correct[exits, np.arange(COUNT)])
     assert answered.sum(axis=1) == pytest.approx(np.ones(COUNT))
     assert (steps.expected[-1] - steps.expected[exits, np.arange(COUNT)]).mean() <= 0.01 + 1e-9
-    assert accuracy_drop(steps, exits) <= 0.013
+    assert accuracy_drop(steps, exits) <= 0.01
 
 
 def test_auto_takes_the_cheaper_order() -> None:
@@ -104,7 +107,7 @@ def test_without_a_margin_there_is_no_cascade() -> None:
 
 
 def test_what_is_reported_was_not_fitted() -> None:
-    whole, words = table(), config(views="hflip")
+    whole, words = table(), config(views="hflip", cascade={"max_accuracy_drop": 0.02})
     learn, held = take(whole, np.arange(0, COUNT, 2)), take(whole, np.arange(1, COUNT, 2))
     fit = fit_ensemble(learn, COSTS, words)
     measured = judge(fit, learn, held, words, ["small", "middle", "large"])
@@ -128,3 +131,15 @@ def test_calibrated_confidence_is_what_it_says() -> None:
     assert probabilities.max(axis=1).mean() == pytest.approx(right, abs=0.02)
     plain = softmax(found.logits[0]["as_it_is"], 0.2).max(axis=1).mean()
     assert abs(plain - right) > 0.02
+
+
+def test_a_cascade_that_never_stops_early_is_told_of() -> None:
+    whole = table()
+    few, held = take(whole, np.arange(0, 40)), take(whole, np.arange(40, COUNT))
+    words = config(cascade={"max_accuracy_drop": 0.002})
+    rows = measured_rows(judge(fit_ensemble(few, COSTS, words), few, held, words, ["a", "b", "c"]))
+    assert rows["cascade"].endswith("3.00 members on average, 100% of the cost")
+    assert rows["hint"] == "no image stops early: give it more images to fit to, or a wider margin"
+    wide = config(cascade={"max_accuracy_drop": 0.05})
+    measured = judge(fit_ensemble(held, COSTS, wide), held, few, wide, ["a", "b", "c"])
+    assert "hint" not in measured_rows(measured)

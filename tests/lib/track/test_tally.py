@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from lib.track.metric import Metric
-from lib.track.tally import Counted, Tally
+from lib.track.tally import Counted, Counts, Tally
 
 TABLE = {
     "requests": Metric("counter", "requests", ("route", "code"), "."),
@@ -57,13 +57,37 @@ def test_what_was_not_delivered_is_put_back() -> None:
     assert found.gauges == {("ready", ("a",)): 0}
 
 
+def counts_of(code: str, took_s: float) -> Counts:
+    return [(("requests", ("/", code)), 1)], [(("seconds", ()), took_s)]
+
+
+def test_what_is_counted_later_is_there_when_it_is_taken() -> None:
+    tally, worked_out = Tally(TABLE), []
+
+    def noted(code: str, took_s: float) -> Counts:
+        worked_out.append(code)
+        return counts_of(code, took_s)
+
+    for number in range(70):
+        tally.later(noted, str(200 + number % 2), 0.5)
+    assert 0 < len(worked_out) < 70  # many at once
+    found = tally.take()
+    assert len(worked_out) == 70
+    assert found.counts == {("requests", ("/", "200")): 35, ("requests", ("/", "201")): 35}
+    assert found.bins == {("seconds", ()): [0, 70, 0, 35.0]}
+    assert tally.take() == Counted()
+
+
 def test_threads_lose_nothing() -> None:
     tally, taken = Tally(TABLE), Counted()
 
     def work() -> None:
-        for _ in range(5000):
-            tally.count("requests", route="/", code="200")
-            tally.observe("seconds", 0.5)
+        for number in range(5000):
+            if number % 2:
+                tally.count("requests", route="/", code="200")
+                tally.observe("seconds", 0.5)
+            else:
+                tally.later(counts_of, "200", 0.5)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -86,5 +110,6 @@ def test_one_that_is_off_holds_nothing() -> None:
     tally = Tally(TABLE, on=False)
     tally.count("requests", route="/", code="200")
     tally.observe("seconds", 1)
+    tally.later(counts_of, "200", 0.5)
     tally.set("ready", 1, version="a")
     assert tally.take() == Counted()
