@@ -2,6 +2,8 @@
 
 with Child(command, folder, environment) as child:
     clocks = child.wait_for_steps(24, timeout_s=900)      # {pid: ends}; ChildError if it ends before
+    child.pause()                                         # while another one is measured
+    child.resume()
 """
 
 import os
@@ -9,6 +11,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,9 +55,10 @@ class Child:
     ) -> None:
         """End it, and wait until the processors are free for the next one."""
         if self._process.poll() is None:
-            family = psutil.Process(self._process.pid).children(recursive=True)
+            family = self._family()
+            self.resume()
             self._process.terminate()
-            _, alive = psutil.wait_procs([*family, psutil.Process(self._process.pid)], timeout=_END_S)
+            _, alive = psutil.wait_procs(family, timeout=_END_S)
             for process in alive:
                 process.kill()
         self._process.wait()
@@ -95,15 +99,29 @@ class Child:
                 raise ChildError(f"not ready after {timeout_s:.0f} s")
             time.sleep(_LOOK_S)
 
+    def pause(self) -> None:
+        """Stop the process and all that it started, the first one first, so that none misses another."""
+        for process in self._family():
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+
+    def resume(self) -> None:
+        """Let them go on, the first one last."""
+        for process in reversed(self._family()):
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
     def memory_mb(self) -> float:
         """Return megabytes of the process and all that it started; shared pages count once."""
-        root = psutil.Process(self._process.pid)
-        return sum(p.memory_full_info().pss for p in [root, *root.children(recursive=True)]) / 1e6
+        return sum(process.memory_full_info().pss for process in self._family()) / 1e6
 
     def cpu_s(self) -> float:
         """Return the CPU time of the process and all that it started and that runs, in seconds."""
+        return sum(sum(process.cpu_times()[:2]) for process in self._family())
+
+    def _family(self) -> list[psutil.Process]:
         root = psutil.Process(self._process.pid)
-        return sum(sum(p.cpu_times()[:2]) for p in [root, *root.children(recursive=True)])
+        return [root, *root.children(recursive=True)]
 
     def has_ended(self) -> bool:
         """Tell whether its first process is gone."""

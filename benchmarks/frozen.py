@@ -4,13 +4,14 @@ python benchmarks/frozen.py '{"photos": "head", "model": "resnet18", "weights": 
 
 After torchvision's tutorial on transfer learning ("ConvNet as fixed feature extractor"): the backbone
 does not require gradients, the head is new, and every epoch trains on random crops and validates. The best
-one counts. The last line is JSON.
+one counts, and then answers the test pictures. The last line is JSON.
 """
 
+import copy
 import json
 import sys
+import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ class Work:
 
     photos: str
     """Folder with train/ and val/, a folder of pictures for each class in each."""
+    test: str
+    """Folder of test pictures, of which each class has a folder."""
     model: str
     weights: str
     """Weights of the backbone."""
@@ -37,14 +40,17 @@ class Work:
 
 
 def main(work: Work) -> None:
-    loaders = {split: _loader(work, split) for split in ("train", "val")}
+    folders = {"train": f"{work.photos}/train", "val": f"{work.photos}/val", "test": work.test}
+    loaders = {
+        split: _loader(work, folder, is_training=split == "train") for split, folder in folders.items()
+    }
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, head = _model(work, len(loaders["train"].dataset.classes))
     model.to(device)
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.AdamW(head.parameters(), work.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, work.epochs * len(loaders["train"]))
-    best = 0.0
+    best, best_state = -1.0, model.state_dict()
     for epoch in range(work.epochs):
         model.train()
         for images, targets in loaders["train"]:
@@ -53,22 +59,30 @@ def main(work: Work) -> None:
             loss.backward()
             optimizer.step()
             schedule.step()
-        model.eval()
-        correct = total = 0
-        with torch.no_grad():
-            for images, targets in loaders["val"]:
-                correct += int((model(images.to(device)).argmax(1).cpu() == targets).sum())
-                total += len(targets)
-        best = max(best, correct / total)
-        print(f"epoch {epoch} loss {loss.item():.3f} accuracy {correct / total:.4f}", flush=True)
-    print(json.dumps({"accuracy": best}))
+        right = _right(model, loaders["val"], device)
+        accuracy = sum(right) / len(right)
+        if accuracy > best:
+            best, best_state = accuracy, copy.deepcopy(model.state_dict())
+        print(f"epoch {epoch} loss {loss.item():.3f} accuracy {accuracy:.4f}", flush=True)
+    ended_at = time.time()
+    model.load_state_dict(best_state)
+    print(json.dumps({"ended_at": ended_at, "right": _right(model, loaders["test"], device)}))
 
 
-def _loader(work: Work, split: str) -> Any:
+def _right(model: nn.Module, loader: Any, device: torch.device) -> list[bool]:
+    """Return for each picture whether the answer was right."""
+    model.eval()
+    found: list[bool] = []
+    with torch.no_grad():
+        for images, targets in loader:
+            found += (model(images.to(device)).argmax(1).cpu() == targets).tolist()
+    return found
+
+
+def _loader(work: Work, folder: str, *, is_training: bool) -> Any:
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
-    is_training = split == "train"
     spec = work.preprocess
     how = transforms.InterpolationMode(spec["interpolation"])
     crops = (
@@ -83,7 +97,7 @@ def _loader(work: Work, split: str) -> Any:
         ]
     )
     last = [transforms.ToTensor(), transforms.Normalize(spec["mean"], spec["std"])]
-    dataset = ImageFolder(str(Path(work.photos) / split), transforms.Compose([*crops, *last]))
+    dataset = ImageFolder(folder, transforms.Compose([*crops, *last]))
     return DataLoader(dataset, work.batch_size, shuffle=is_training, num_workers=work.workers)
 
 

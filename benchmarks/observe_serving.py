@@ -1,4 +1,4 @@
-"""What metrics cost an endpoint: two of them side by side, one with metrics and one without, asked in turns.
+"""What metrics cost an endpoint: two of them, one with metrics and one without, asked in turns.
 
 ratios, absolute = measure_serving(Path(folder), rounds=8, seconds=4)
 
@@ -17,14 +17,13 @@ from statistics import median
 
 import httpx
 import numpy as np
-from child import Child, environment_without
+from child import Child
 from report import print_table
-from serve import answers, send
+from served import Served, answers, load_command, send, server_environment
 
 from lib.bundle import read_bundle
 from lib.config.schema import FinetuneConfig
 from lib.config.serving import ServeConfig
-from lib.runtime import ENVIRONMENT
 from lib.train.launch import train
 from lib.train.plan import plan_run
 from lib.train.world import World
@@ -37,7 +36,6 @@ _START_S = 180.0
 _STARTS = 4
 # Of the code of a replica by itself: turns of a round, those that do not count, and requests of a turn.
 _TURNS, _WARM_TURNS, _REQUESTS = 25, 10, 48
-_HERE = Path(__file__).parent
 
 
 def measure_serving(
@@ -143,21 +141,22 @@ def _measure_start(
 ) -> Iterator[tuple[bool, float, float]]:
     """Start both, and yield of each measurement: whether metrics are on, requests/s, ms of CPU a request."""
     with ExitStack() as stack:
-        children, loads = {}, {}
+        servers = {}
         for metrics in order:
             (port,) = free_ports(1)
-            environment = environment_without(ENVIRONMENT) | {"PYTHONPATH": str(_HERE.parent)}
-            environment.pop("RAY_ADDRESS", None)
             words = [f"bundle={bundle}", f"http.port={port}", f"serve.metrics={str(metrics).lower()}"]
             command = [sys.executable, "-m", "serving", *words, "serve.engine=openvino"]
-            child = stack.enter_context(Child(command, folder / f"endpoint-{metrics}", environment))
-            url = f"http://127.0.0.1:{port}/predict"
-            load = [sys.executable, str(_HERE / "load.py"), url, str(picture), "type=image/png"]
+            out = folder / f"endpoint-{metrics}"
+            child = stack.enter_context(Child(command, out, server_environment()))
+            load = load_command(port, picture, "image/png")
             child.wait_until(partial(answers, load), _START_S)
-            children[metrics], loads[metrics] = child, load
+            child.pause()
+            servers[metrics] = Served(child, load)
         for number in range(rounds):
             for metrics in order if number % 2 == 0 else reversed(order):
-                before_s = children[metrics].cpu_s()
-                found = send(loads[metrics], _CONNECTIONS, seconds)
-                spent_s = children[metrics].cpu_s() - before_s
+                server = servers[metrics]
+                with server.awake():
+                    before_s = server.child.cpu_s()
+                    found = send(server.load, _CONNECTIONS, seconds)
+                    spent_s = server.child.cpu_s() - before_s
                 yield metrics, found["rps"], 1000 * spent_s / (found["rps"] * seconds)

@@ -34,6 +34,21 @@ def test_a_small_run_compares_what_is_installed_and_names_what_is_not() -> None:
         assert measured["first_step_s"] > 0
 
 
+@pytest.mark.integration
+def test_a_head_on_kept_features_is_compared_on_the_same_test_pictures() -> None:
+    small = ("head.images=40", "head.epochs=1", "head.test_images=20", "head.precisions=[fp32]")
+    done = _run("parts=[head_cached]", *small)
+    assert done.returncode == 0, done.stderr
+    assert "failed:" not in done.stdout
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result["ratios"]) == {"head_cached_speedup_fp32", "head_cached_points_fp32"}
+    manta, usual = (result["absolute"][name] for name in ("head_manta_fp32", "head_usual"))
+    points, low, high = result["ratios"]["head_cached_points_fp32"]
+    assert points == pytest.approx(100 * (manta["accuracy"] - usual["accuracy"]), abs=0.02)
+    assert low <= points <= high
+    assert min(manta["seconds"], usual["seconds"]) > 1
+
+
 def test_a_training_that_does_not_exist_is_refused() -> None:
     done = _run("pipelines=[manta,plane]")
     assert done.returncode == 2

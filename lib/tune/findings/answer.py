@@ -32,21 +32,26 @@ def short_percent(value: float) -> str:
     return f"{100 * value:.4g}%"
 
 
+def called(variant: Variant) -> str:
+    """Name a variant in a sentence, where `most, step` would be two."""
+    return variant.label.replace(", ", " + ")
+
+
 def names(variants: Sequence[Variant]) -> str:
     """List variants in a sentence."""
-    return join([each.label for each in variants], "and")
+    return join([called(each) for each in variants], "and")
 
 
 def best_sentences(numbers: Numbers) -> list[str]:
     """Say which variant is best, which are as good as that, and which are worse by how much."""
     best = numbers.best
-    lines = [f"Best by validation: {best.label}, with {told(best.accuracy)} of {numbers.split} right."]
+    lines = [f"Best by validation: {called(best)}, with {told(best.accuracy)} of {numbers.split} right."]
     equal = [each for each in numbers.equals if each is not best]
     worse = [each for each in numbers.variants if each not in numbers.equals]
     if equal:
         lines.append(f"Within noise of it: {names(equal)}. These numbers do not tell them apart.")
     if worse:
-        far = [f"{each.label} by {told_difference(numbers.behind[each.label])} points" for each in worse]
+        far = [f"{called(each)} by {told_difference(numbers.behind[each.label])} points" for each in worse]
         lines.append(f"Worse: {join(far, 'and')}.")
     if numbers.seeds == 1 and len(numbers.variants) > 1:
         lines.append(
