@@ -78,7 +78,7 @@ class Settings(Section):
     rounds: Count = 6
     """Turns of each server; medians are shown."""
     servers: tuple[Server, ...] = ("manta", "manta_int8", "fastapi", "litserve", "ray_naive")
-    """Which to measure; manta_int8 is Manta with a bundle of jobs/quantize.py, manta_tried has what is tried."""
+    """Which to measure; manta_int8 is Manta with a bundle of jobs/quantize.py, manta_tried has `tried`."""
     tried: dict[str, str] = Field(default={}, examples=[{"RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5"}])
     """Variables of the environment for manta_tried, whose engine is that of manta."""
     parts: tuple[Literal["servers", "ensemble"], ...] = ("servers", "ensemble")
