@@ -31,6 +31,7 @@ from lib.data.dataset import open_dataset
 from lib.data.pack import pack, plan_pack
 from lib.errors import UserError
 from lib.metrics import paired_difference, wilson_interval
+from lib.ports import free_ports
 from lib.predict.assemble import build_ensemble
 from lib.predict.folder import Folder, read_folder
 from lib.predict.planning import plan_ensemble
@@ -38,7 +39,6 @@ from lib.runtime import ENVIRONMENT
 from lib.train.launch import train
 from lib.train.plan import plan_run
 from lib.train.world import World
-from serving.proxy import free_ports
 
 Right = NDArray[np.bool_]
 

@@ -24,11 +24,11 @@ from served import Served, answers, load_command, send, server_environment
 from lib.bundle import read_bundle
 from lib.config.schema import FinetuneConfig
 from lib.config.serving import ServeConfig
+from lib.ports import free_ports
 from lib.train.launch import train
 from lib.train.plan import plan_run
 from lib.train.world import World
 from serving.gateway import Gateway
-from serving.proxy import free_ports
 from serving.routes import create_app
 
 _CONNECTIONS = 16

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from child import Child, ChildError, environment_without
 
+from lib.ports import free_ports
 from lib.runtime import ENVIRONMENT
-from serving.proxy import free_ports
 
 _LOAD_FRACTION = 0.6
 # Enough connections for requests that come at random moments never to wait for one.

@@ -14,6 +14,7 @@ from lib.config.load import load, to_yaml
 from lib.config.paths import input_path
 from lib.config.serving import ServeConfig
 from lib.console import run_job, say
+from lib.ports import free_ports
 from lib.predict.folder import read_folder
 from serving.auth import read_tokens
 from serving.listen import check_host, check_port, exposure, wait_until_ready
@@ -42,7 +43,8 @@ def main() -> None:
     # A short path: sockets are made in there, and their names are limited to some hundred characters.
     with tempfile.TemporaryDirectory(prefix="manta-", ignore_cleanup_errors=True) as folder:
         if not joins:
-            os.environ.update(fast_environment(Path(folder)))
+            given = {port for port in (config.http.port, config.grpc.port) if port is not None}
+            os.environ.update(fast_environment(Path(folder), free_ports(4, besides=given)))
         # Only now: ray.serve reads the environment when it is imported.
         from serving.cluster import endpoint
 

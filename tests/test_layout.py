@@ -14,6 +14,7 @@ FLOORS = [
     [
         "lib.errors",
         "lib.files",
+        "lib.ports",
         "lib.runtime",
         "lib.console",
         "lib.metrics",

@@ -8,13 +8,14 @@ python -m cluster.local down
 
 from pathlib import Path
 
-from cluster.local.head import command, free_ports, start, stop
+from cluster.local.head import command, start, stop
 from cluster.local.members import members
 from cluster.verbs import Verbs, run_verb
 from lib.config.clusters import FolderConfig, LocalConfig
 from lib.config.load import load, show_plan
 from lib.console import block, run_job, say
 from lib.errors import RunError
+from lib.ports import free_ports
 
 
 def main() -> None:

@@ -12,8 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
@@ -22,6 +21,7 @@ from cluster.local.members import end, mark, members, wait
 from lib.config.clusters import LocalConfig
 from lib.errors import RunError, UserError
 from lib.files import make_folder, write_text
+from lib.ports import free_ports
 
 # Ray then takes the loopback interface, as it does on a Mac; giving it 127.0.0.1 as an address is not enough.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -145,16 +145,6 @@ def stop(folder: Path, patience_s: float = 30.0) -> int:
     for name in ("env", "targets.json", "token", "temporary"):
         (folder / name).unlink(missing_ok=True)
     return running
-
-
-def free_ports(count: int, besides: Collection[int] = ()) -> list[int]:
-    """Return ports of the loopback interface that are free now, all different and none of `besides`."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count + len(besides))]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        ports = [each.getsockname()[1] for each in sockets]
-    return [port for port in ports if port not in besides][:count]
 
 
 def _reason(log: Path) -> str:

@@ -13,11 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.local.head import check_port, command, free_ports, start, stop
+from cluster.local.head import check_port, command, start, stop
 from cluster.local.members import end, mark, members, wait
 from lib.config.clusters import LocalConfig
 from lib.config.load import load
 from lib.errors import UserError
+from lib.ports import free_ports
 from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -157,12 +158,6 @@ def test_a_port_that_is_taken_is_named_with_its_key() -> None:
         taken.listen()
         with pytest.raises(UserError, match=r"dashboard_port=.*in use"):
             check_port("dashboard_port", taken.getsockname()[1])
-
-
-def test_ports_that_are_given_are_not_found_again() -> None:
-    given = free_ports(100)
-    found = free_ports(100, besides=given)
-    assert len({*found} - {*given}) == 100
 
 
 def test_the_command_is_that_of_ray_start_for_loopback_alone() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from serving.proxy import free_ports
+from lib.ports import free_ports
 from tests.helm.charts import ROOT, Object
 from tests.processes import kill_tree
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lib.ports import free_ports
 from serving.client import Client
 from serving.proxy import fast_environment
 from tests.conftest import encode, free_port
@@ -85,7 +86,8 @@ def cluster(
             "RAY_AUTH_TOKEN": random.token_hex(16),
         }
         head_of, worker_of = (
-            shared | {"RAY_TMPDIR": str(folder)} | fast_environment(folder) for folder in folders
+            shared | {"RAY_TMPDIR": str(folder)} | fast_environment(folder, free_ports(4))
+            for folder in folders
         )
         head = stack.enter_context(start_pod(spec["headGroupSpec"], home / "head", head_of, secrets))
         head.wait("startupProbe")

@@ -28,10 +28,10 @@ from lib.config.serving import LimitsSection
 from lib.data.dataset import open_dataset
 from lib.images.preprocess import normalise, prepare
 from lib.metrics import Outcomes
+from lib.ports import free_ports
 from lib.predict.predictor import Predictor
 from lib.train.evaluation import evaluate_bundle
 from lib.train.evaluation_plan import plan_evaluation
-from serving.proxy import free_ports
 from serving.schemas import ANSWERS
 from tests.serving.pictures import bodies
 from tests.serving.test_endpoint import Launched

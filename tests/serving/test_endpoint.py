@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from lib.bundle import read_bundle
+from lib.ports import free_ports
 from lib.predict.predictor import Predictor
 from serving.listen import answers
-from serving.proxy import free_ports
 from serving.schemas import Answer
 
 pytestmark = pytest.mark.integration

@@ -18,6 +18,7 @@ from ray import serve
 from lib.bundle import read_bundle
 from lib.config.rollout import Rollout
 from lib.config.serving import ServeConfig
+from lib.ports import free_ports
 from lib.recorder import EVERY_S
 from lib.track.scrape import scrape
 from serving.app import NAME, application
@@ -25,7 +26,7 @@ from serving.cluster import endpoint
 from serving.ledger import end_ledger
 from serving.listen import wait_until_ready
 from serving.messages import MESSAGES, SERVICE
-from serving.proxy import fast_environment, free_ports
+from serving.proxy import fast_environment
 from tests.serving.test_rollout import replicas, running, wait_until
 
 pytestmark = pytest.mark.integration
@@ -51,7 +52,7 @@ def address(config: ServeConfig) -> Iterator[str]:
         tempfile.TemporaryDirectory(prefix="manta-", ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,
     ):
-        values = fast_environment(Path(folder)) | {
+        values = fast_environment(Path(folder), free_ports(4)) | {
             "RAY_OVERRIDE_RESOURCES": '{"CPU": 4}',
             "RAY_metrics_report_interval_ms": "1000",
         }

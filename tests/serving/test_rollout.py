@@ -20,13 +20,14 @@ from ray import serve
 from lib.bundle import read_bundle
 from lib.config.rollout import Rollout
 from lib.config.serving import ServeConfig
+from lib.ports import free_ports
 from lib.predict.ensemble import Ensemble
 from serving.app import NAME, application
 from serving.client import Client
 from serving.cluster import RollOut, endpoint
 from serving.listen import wait_until_ready
 from serving.messages import MESSAGES, SERVICE
-from serving.proxy import fast_environment, free_ports
+from serving.proxy import fast_environment
 from serving.schemas import ANSWERS, Problem
 
 pytestmark = pytest.mark.integration
@@ -149,7 +150,7 @@ def roll_out(config: ServeConfig) -> Iterator[RollOut]:
         tempfile.TemporaryDirectory(prefix="manta-", ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,
     ):
-        values = fast_environment(Path(folder)) | {"RAY_OVERRIDE_RESOURCES": '{"CPU": 6}'}
+        values = fast_environment(Path(folder), free_ports(4)) | {"RAY_OVERRIDE_RESOURCES": '{"CPU": 6}'}
         for name, value in values.items():
             patch.setenv(name, value)
         with endpoint(config, Rollout(), joins=False) as roll_out:
