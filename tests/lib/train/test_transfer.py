@@ -10,6 +10,7 @@ from lib.bundle import read_bundle
 from lib.config.names import FREEZE_STRATEGIES
 from lib.config.schema import FinetuneConfig
 from lib.errors import UserError
+from lib.models.build import build_model
 from lib.models.freeze import trainable_groups
 from lib.models.groups import depth_groups
 from lib.train.launch import train
@@ -157,3 +158,18 @@ def test_hints_on_what_helps_little(finetune_config: Make) -> None:
     assert "hint      train.freeze=head holds random weights fixed: give model.weights" in told
     told = "\n".join(plan_run(finetune_config(model__name="inception_v3", model__image_size=75)).lines())
     assert "inception_v3 has no auxiliary head below 299 px" in told
+
+
+def test_a_hint_on_the_rate_of_a_head_alone(finetune_config: Make, tmp_path: Path) -> None:
+    file = tmp_path / "start.pth"
+    torch.save(build_model("lenet5", 10, channels=1, image_size=28).state_dict(), file)
+
+    def told(**changes: object) -> str:
+        config = finetune_config(model__weights=str(file), train__freeze="head", **changes)
+        return "\n".join(plan_run(config).lines())
+
+    hint = "optim.head_lr=0.01 is done in fewer epochs"
+    assert f"{hint} than 0.001" in told(optim__lr=1e-3)
+    assert hint not in told(optim__lr=1e-3, optim__head_lr=0.01)
+    assert hint not in told(optim__lr=0.01)
+    assert hint not in told(optim__name="sgd", optim__lr=1e-3)
