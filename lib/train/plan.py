@@ -151,11 +151,8 @@ class RunPlan:
                 "pretrained weights"
             )
         optim = config.optim
-        if freeze == "head" and optim.name.startswith("adam") and (optim.head_lr or optim.lr) < _HEAD_LR / 2:
-            hints.append(
-                f"a head alone has far to go: optim.head_lr={_HEAD_LR:g} is done in fewer epochs than "
-                f"{optim.head_lr or optim.lr:g}"
-            )
+        if freeze == "head" and optim.name.startswith("adam") and optim.lr < _HEAD_LR / 2:
+            hints.append(f"a head alone is done in fewer epochs with optim.lr={_HEAD_LR:g} than {optim.lr:g}")
         return hints
 
 
