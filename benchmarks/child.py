@@ -33,6 +33,7 @@ class Child:
     """A process that has been started; left, it is ended with all that it started."""
 
     def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self._stopped: list[psutil.Process] = []
         self._clocks = folder / "clock"
         self._clocks.mkdir(parents=True)
         self._log = folder / "log.txt"
@@ -54,13 +55,13 @@ class Child:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End it, and wait until the processors are free for the next one."""
+        family = {*self._stopped, *self._family()}
+        self.resume()
         if self._process.poll() is None:
-            family = self._family()
-            self.resume()
             self._process.terminate()
-            _, alive = psutil.wait_procs(family, timeout=_END_S)
-            for process in alive:
-                process.kill()
+        _, alive = psutil.wait_procs(family, timeout=_END_S)
+        for process in alive:
+            process.kill()
         self._process.wait()
 
     def clocks(self) -> dict[int, list[float]]:
@@ -100,28 +101,44 @@ class Child:
             time.sleep(_LOOK_S)
 
     def pause(self) -> None:
-        """Stop the process and all that it started, the first one first, so that none misses another."""
-        for process in self._family():
-            with suppress(psutil.NoSuchProcess):
-                process.suspend()
+        """Stop the process and all that it started, and what they start until they are stopped."""
+        while new := [process for process in self._family() if process not in self._stopped]:
+            for process in new:
+                self._stopped.append(process)
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()
 
     def resume(self) -> None:
         """Let them go on, the first one last."""
-        for process in reversed(self._family()):
+        while self._stopped:
             with suppress(psutil.NoSuchProcess):
-                process.resume()
+                self._stopped.pop().resume()
 
     def memory_mb(self) -> float:
         """Return megabytes of the process and all that it started; shared pages count once."""
-        return sum(process.memory_full_info().pss for process in self._family()) / 1e6
+        own, shared = 0, dict[str, int]()
+        for process in self._family():
+            with suppress(psutil.NoSuchProcess):
+                for each in process.memory_maps(grouped=True):
+                    private = each.private_clean + each.private_dirty
+                    own += private
+                    shared[each.path] = max(shared.get(each.path, 0), each.rss - private)
+        return (own + sum(shared.values())) / 1e6
 
     def cpu_s(self) -> float:
         """Return the CPU time of the process and all that it started and that runs, in seconds."""
-        return sum(sum(process.cpu_times()[:2]) for process in self._family())
+        found = 0.0
+        for process in self._family():
+            with suppress(psutil.NoSuchProcess):
+                found += sum(process.cpu_times()[:2])
+        return found
 
     def _family(self) -> list[psutil.Process]:
-        root = psutil.Process(self._process.pid)
-        return [root, *root.children(recursive=True)]
+        try:
+            root = psutil.Process(self._process.pid)
+            return [root, *root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
 
     def has_ended(self) -> bool:
         """Tell whether its first process is gone."""

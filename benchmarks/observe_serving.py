@@ -11,15 +11,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from statistics import median
 
 import httpx
 import numpy as np
-from child import Child
 from report import print_table
-from served import Served, answers, load_command, send, server_environment
+from served import load_command, send, server_environment, started
 
 from lib.bundle import read_bundle
 from lib.config.schema import FinetuneConfig
@@ -32,7 +30,6 @@ from serving.gateway import Gateway
 from serving.routes import create_app
 
 _CONNECTIONS = 16
-_START_S = 180.0
 _STARTS = 4
 # Of the code of a replica by itself: turns of a round, those that do not count, and requests of a turn.
 _TURNS, _WARM_TURNS, _REQUESTS = 25, 10, 48
@@ -146,12 +143,9 @@ def _measure_start(
             (port,) = free_ports(1)
             words = [f"bundle={bundle}", f"http.port={port}", f"serve.metrics={str(metrics).lower()}"]
             command = [sys.executable, "-m", "serving", *words, "serve.engine=openvino"]
-            out = folder / f"endpoint-{metrics}"
-            child = stack.enter_context(Child(command, out, server_environment()))
             load = load_command(port, picture, "image/png")
-            child.wait_until(partial(answers, load), _START_S)
-            child.pause()
-            servers[metrics] = Served(child, load)
+            out = folder / f"endpoint-{metrics}"
+            servers[metrics] = stack.enter_context(started(command, load, out, server_environment()))
         for number in range(rounds):
             for metrics in order if number % 2 == 0 else reversed(order):
                 server = servers[metrics]

@@ -14,22 +14,24 @@ with a cascade is compared with a plain one (cascade.py).
 
 import base64
 import json
+import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
 from cascade import EnsembleSection, measure_cascade
 from child import ChildError
 from corpus import write_corpus
-from pydantic import Field
+from pydantic import Field, model_validator
 from report import finish, print_table, read_settings
-from served import Work, started
+from served import Served, Turn, load_command, server_environment, started
 
 from lib.bundle import BundleContent, Golden, write_bundle
 from lib.config.packing import PackConfig, SplitSection
@@ -40,6 +42,7 @@ from lib.data.pack import pack, plan_pack
 from lib.images.preprocess import normalise, prepare
 from lib.images.spec import PreprocessSpec
 from lib.models.build import build_model
+from lib.ports import free_ports
 from lib.predict.quantize import plan_quantize, quantize
 
 Server = Literal["manta", "manta_tried", "manta_int8", "fastapi", "litserve", "ray_naive"]
@@ -54,6 +57,7 @@ RATIOS = {
 # The packages that a server needs beside Manta's own.
 _NEEDS = {"manta_int8": "nncf", "fastapi": "uvicorn", "litserve": "litserve", "ray_naive": "ray"}
 _COLUMNS = ("requests/s", "p50 ms", "p90 ms", "p99 ms", "p50 ms at 60%", "p90 ms", "p99 ms", "memory MB")
+_PERCENTILES = (50, 90, 99)
 _CALIBRATION = 48
 # Ratios and absolute figures.
 Found = tuple[dict[str, float], dict[str, object]]
@@ -80,11 +84,28 @@ class Settings(Section):
     servers: tuple[Server, ...] = ("manta", "manta_int8", "fastapi", "litserve", "ray_naive")
     """Which to measure; manta_int8 is Manta with a bundle of jobs/quantize.py, manta_tried has `tried`."""
     tried: dict[str, str] = Field(default={}, examples=[{"RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5"}])
-    """Variables of the environment for manta_tried, whose engine is that of manta."""
+    """Variables of the environment for manta_tried, which is manta with these."""
     parts: tuple[Literal["servers", "ensemble"], ...] = ("servers", "ensemble")
     """What to measure: servers of one network, an ensemble with a cascade."""
     ensemble: EnsembleSection = EnsembleSection()
     """An ensemble with a cascade, and what is sent to it."""
+
+    @model_validator(mode="after")
+    def _tried_is_measured(self) -> Self:
+        if bool(self.tried) != ("manta_tried" in self.servers):
+            raise ValueError("give tried, and manta_tried among the servers, or neither")
+        return self
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all servers are given."""
+
+    folder: Path
+    """With the photograph."""
+    bundles: dict[str, Path]
+    """By fp32 and int8."""
+    engine: str
 
 
 def main() -> None:
@@ -105,30 +126,59 @@ def measure_servers(folder: Path, settings: Settings) -> Found:
     if settings.engine == "openvino" and find_spec("openvino") is None:
         missing = dict.fromkeys(settings.servers, "openvino")
     names = [name for name in settings.servers if name not in missing]
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    found: dict[str, list[Turn]] = {name: [] for name in names}
     failed: dict[str, str] = {}
     work = prepare_work(folder, settings, int8="manta_int8" in names)
+    memory: dict[str, float] = {}
     with ExitStack() as stack:
         servers = {}
         for name in names:
             say(f"starting {name}")
             try:
-                servers[name] = stack.enter_context(started(name, work, folder / name, settings.tried))
+                servers[name] = stack.enter_context(start(name, work, settings.tried))
+                memory[name] = servers[name].child.memory_mb()
             except ChildError as error:
                 failed[name] = str(error)
         for number in range(settings.rounds):
             say(f"round {number + 1} of {settings.rounds}")
-            # Who is asked first changes.
-            for place in range(len(names)):
-                name = names[(number + place) % len(names)]
+            # There and back, so that a machine that gets slower harms nobody more.
+            for name in names if number % 2 == 0 else reversed(names):
                 if name in failed:
                     continue
                 try:
-                    turn = servers[name].measure(settings.connections, settings.seconds, settings.arrivals)
+                    turn = servers[name].measure(
+                        settings.connections, settings.seconds, settings.arrivals, seed=number
+                    )
                     found[name].append(turn)
                 except ChildError as error:
                     failed[name] = str(error)
-    return show(settings, found, missing, failed)
+    return show(settings, found, memory, missing, failed)
+
+
+def start(server: str, work: Work, tried: Mapping[str, str]) -> AbstractContextManager[Served]:
+    """Start a server, and stop it until its turn."""
+    (port,) = free_ports(1)
+    kind, body = "image/jpeg", work.folder / "photo.jpg"
+    if server == "litserve":
+        kind, body = "application/json", work.folder / "photo.json"
+    environment = server_environment() | (tried if server == "manta_tried" else {})
+    load = load_command(port, body, kind)
+    return started(command(server, work, port), load, work.folder / server, environment)
+
+
+def command(server: str, work: Work, port: int) -> list[str]:
+    """Return what is typed to start a server."""
+    if server.startswith("manta"):
+        int8 = server == "manta_int8"
+        words = [
+            f"bundle={work.bundles['int8' if int8 else 'fp32']}",
+            f"http.port={port}",
+            f"serve.engine={work.engine if not int8 else 'openvino'}",
+            f"serve.precision={'int8' if int8 else 'fp32'}",
+        ]
+        return [sys.executable, "-m", "serving", *words]
+    script = str(Path(__file__).parent / "peer_servers.py")
+    return [sys.executable, script, server, str(work.bundles["fp32"]), str(port), work.engine]
 
 
 def measure_ensemble(folder: Path, settings: Settings) -> Found:
@@ -190,39 +240,47 @@ def write_random_bundle(path: Path, classes: list[str], photo: bytes, settings: 
 
 def show(
     settings: Settings,
-    found: dict[str, list[dict[str, float]]],
+    found: dict[str, list[Turn]],
+    memory: dict[str, float],
     missing: dict[str, str],
     failed: dict[str, str],
 ) -> Found:
     """Print the tables; a server that failed in one round is in no ratio."""
-    rows = {name: results for name, results in found.items() if results and name not in failed}
-    medians = {
-        name: {key: median(r[key] for r in results) for key in results[0]} for name, results in rows.items()
-    }
-    if medians:
+    turns = {name: each for name, each in found.items() if each and name not in failed}
+    rows = {name: _row(each, memory[name]) for name, each in turns.items()}
+    if rows:
         title = (
             f"{settings.model} at {settings.image_size}, {settings.engine}, one JPEG of 500 x 375 a request, "
             f"{settings.connections} connections; then 60% of those requests, {settings.arrivals} arrivals"
         )
-        print_table(
-            title, ["server", *_COLUMNS], [[name, *values.values()] for name, values in medians.items()]
-        )
+        print_table(title, ["server", *_COLUMNS], [[name, *row.values()] for name, row in rows.items()])
     for name, package in missing.items():
         print(f"  missing: {name} (pip install {package})")
     for name, reason in failed.items():
         print(f"  failed: {name}: {reason}")
     ratios = {
-        ratio: [a["rps"] / b["rps"] for a, b in zip(rows[over], rows[under], strict=True)]
+        ratio: [a.rps / b.rps for a, b in zip(turns[over], turns[under], strict=True)]
         for ratio, (over, under) in RATIOS.items()
-        if over in rows and under in rows
+        if over in turns and under in turns
     }
-    if "manta" in rows:
-        ratios["p99_over_p50"] = [each["p99_ms_at_60"] / each["p50_ms_at_60"] for each in rows["manta"]]
     if ratios:
-        rows_of = [[name, median(each), min(each), max(each)] for name, each in ratios.items()]
-        print_table("ratios of neighbouring turns", ["ratio", "median", "lowest", "highest"], rows_of)
-    return _rounded({name: median(each) for name, each in ratios.items()}), {
-        name: _rounded(values) for name, values in medians.items()
+        table = [[name, median(each), min(each), max(each)] for name, each in ratios.items()]
+        print_table("requests/s, within a round", ["ratio", "median", "lowest", "highest"], table)
+    result = {name: median(each) for name, each in ratios.items()}
+    if "manta" in rows:
+        result["p99_over_p50"] = rows["manta"]["p99_ms_at_60"] / rows["manta"]["p50_ms_at_60"]
+    return _rounded(result), {name: _rounded(row) for name, row in rows.items()}
+
+
+def _row(turns: Sequence[Turn], memory_mb: float) -> dict[str, float]:
+    """Return the median of requests a second, and percentiles of the latency of all turns together."""
+    full = np.percentile(np.concatenate([turn.latency_ms for turn in turns]), _PERCENTILES)
+    part = np.percentile(np.concatenate([turn.latency_ms_at_60 for turn in turns]), _PERCENTILES)
+    return {
+        "rps": median(turn.rps for turn in turns),
+        **{f"p{at}_ms": float(each) for at, each in zip(_PERCENTILES, full, strict=True)},
+        **{f"p{at}_ms_at_60": float(each) for at, each in zip(_PERCENTILES, part, strict=True)},
+        "memory_mb": memory_mb,
     }
 
 

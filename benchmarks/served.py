@@ -1,7 +1,8 @@
 """A server that is started, and asked in turns with others, which are stopped meanwhile.
 
-with started("fastapi", work, folder, {}) as server:
-    server.measure(connections=16, seconds=5, arrivals="random")["rps"]
+with started(command, load, folder, environment) as server:
+    turn = server.measure(connections=16, seconds=5, arrivals="random", seed=0)
+    turn.rps, turn.latency_ms, turn.latency_ms_at_60
 """
 
 import json
@@ -12,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from child import Child, ChildError, environment_without
 
-from lib.ports import free_ports
 from lib.runtime import ENVIRONMENT
 
 _LOAD_FRACTION = 0.6
@@ -28,14 +29,14 @@ _HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Work:
-    """What all servers are given."""
+class Turn:
+    """What came of a server's turn."""
 
-    folder: Path
-    """With the photograph."""
-    bundles: dict[str, Path]
-    """By fp32 and int8."""
-    engine: str
+    rps: float
+    latency_ms: list[float]
+    """Of each request, saturated."""
+    latency_ms_at_60: list[float]
+    """Of each request, at 60 % of that load."""
 
 
 @dataclass(frozen=True)
@@ -55,31 +56,21 @@ class Served:
         finally:
             self.child.pause()
 
-    def measure(self, connections: int, seconds: float, arrivals: str) -> dict[str, float]:
+    def measure(self, connections: int, seconds: float, arrivals: str, seed: int) -> Turn:
         """Saturate it, then load it in part; ChildError if a request was not answered."""
         with self.awake():
             full = send(self.load, connections, seconds)
-            memory = self.child.memory_mb()
-            rate = _LOAD_FRACTION * full["rps"]
-            part = send([*self.load, f"arrivals={arrivals}"], _OPEN_CONNECTIONS, seconds, rate)
-        found = {key: full[key] for key in ("rps", "p50_ms", "p90_ms", "p99_ms")}
-        found |= {f"{key}_at_60": part[key] for key in ("p50_ms", "p90_ms", "p99_ms")}
-        return found | {"memory_mb": memory}
+            words = [f"arrivals={arrivals}", f"seed={seed}"]
+            part = send([*self.load, *words], _OPEN_CONNECTIONS, seconds, _LOAD_FRACTION * full["rps"])
+        return Turn(full["rps"], full["latency_ms"], part["latency_ms"])
 
 
 @contextmanager
-def started(server: str, work: Work, out: Path, tried: Mapping[str, str]) -> Iterator[Served]:
-    """Start a server, and stop it once it answers; raises `ChildError` if it does not.
-
-    `tried` are variables of the environment for the server manta_tried.
-    """
-    (port,) = free_ports(1)
-    kind, body = "image/jpeg", work.folder / "photo.jpg"
-    if server == "litserve":
-        kind, body = "application/json", work.folder / "photo.json"
-    load = load_command(port, body, kind)
-    environment = server_environment() | (tried if server == "manta_tried" else {})
-    with Child(_command(server, work, port), out, environment) as child:
+def started(
+    command: list[str], load: list[str], out: Path, environment: Mapping[str, str]
+) -> Iterator[Served]:
+    """Start a server, and stop it once it answers; raises `ChildError` if it does not."""
+    with Child(command, out, environment) as child:
         child.wait_until(lambda: answers(load), _START_S)
         child.pause()
         yield Served(child, load)
@@ -98,21 +89,6 @@ def server_environment() -> dict[str, str]:
     return environment
 
 
-def _command(server: str, work: Work, port: int) -> list[str]:
-    """Return what is typed to start a server."""
-    if server.startswith("manta"):
-        int8 = server == "manta_int8"
-        words = [
-            f"bundle={work.bundles['int8' if int8 else 'fp32']}",
-            f"http.port={port}",
-            f"serve.engine={work.engine if not int8 else 'openvino'}",
-            f"serve.precision={'int8' if int8 else 'fp32'}",
-        ]
-        return [sys.executable, "-m", "serving", *words]
-    script = str(_HERE / "peer_servers.py")
-    return [sys.executable, script, server, str(work.bundles["fp32"]), str(port), work.engine]
-
-
 def answers(load: list[str]) -> bool:
     """Tell whether a server takes the picture."""
     try:
@@ -121,13 +97,13 @@ def answers(load: list[str]) -> bool:
         return False
 
 
-def send(load: list[str], connections: int, seconds: float, rate: float = 0.0) -> dict[str, float]:
+def send(load: list[str], connections: int, seconds: float, rate: float = 0.0) -> dict[str, Any]:
     """Send requests from a process of its own; ChildError if one was not answered."""
     words = [f"connections={connections}", f"seconds={seconds}", f"rate={rate}"]
     done = subprocess.run([*load, *words], capture_output=True, text=True)
     if done.returncode:
         raise ChildError(done.stderr.strip().splitlines()[-1])
-    found: dict[str, float] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     if found["errors"]:
         raise ChildError(f"{found['errors']} requests failed")
     return found

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lib.track.tally import Tally
 from serving.accesslog import AccessLog
 from serving.auth import CHALLENGE, Tokens
-from serving.counting import counts_of_request
+from serving.counting import increments_of_request
 from serving.problems import CLIENT_LEFT, refusal
 from serving.tracing import Tracer
 
@@ -100,7 +100,7 @@ class Access:
             raise
         finally:
             took_s = perf_counter() - start
-            self._tally().later(counts_of_request, route_of(scope), seen.status, took_s)
+            self._tally().later(increments_of_request, route_of(scope), seen.status, took_s)
             if span is not None:
                 span.set_attribute("http.request.method", scope["method"])
                 span.set_attribute("url.path", scope["path"])

@@ -1,14 +1,14 @@
 """What a replica counts about its answers and itself.
 
-tally.later(counts_of_request, "/predict", 200, took_s)
-tally.later(counts_of_answers, version, found, views, decode_s)    # if there were any
+tally.later(increments_of_request, "/predict", 200, took_s)
+tally.later(increments_of_answers, version, found, views, decode_s)    # if there were any
 set_gauges(tally, gateway)                                         # before what was counted is handed on
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lib.track.tally import Counts, Key, Tally
+from lib.track.tally import Increments, Key, Tally
 from serving.member import Result
 from serving.sums import Facts
 from serving.version import Row, Version
@@ -21,25 +21,25 @@ _DECODE, _QUEUE, _FORWARD, _COMBINE = (
 )
 
 
-def counts_of_request(route: str, code: int, took_s: float) -> Counts:
+def increments_of_request(route: str, code: int, took_s: float) -> Increments:
     """Return the counts of a request that was answered."""
     return [(("requests", (route, str(code))), 1)], [(("request_seconds", (route,)), took_s)]
 
 
-def counts_of_version(version: str, role: str, outcome: str, took_s: float) -> Counts:
+def increments_of_version(version: str, role: str, outcome: str, took_s: float) -> Increments:
     """Return the counts of a request that a version was given."""
     timed = [(("version_request_seconds", (version, role)), took_s)] if outcome == "ok" else []
     return [(("version_requests", (version, role, outcome)), 1)], timed
 
 
-def counts_of_batch(images: int) -> Counts:
+def increments_of_batch(images: int) -> Increments:
     """Return the counts of a forward pass."""
     return (), [(("batch_size", ()), images)]
 
 
-def counts_of_answers(
+def increments_of_answers(
     version: Version, found: Sequence[Result[Row]], views: str | None, decode_s: Sequence[float]
-) -> Counts:
+) -> Increments:
     """Return the counts of the images of a request; those that came as pixels have no `decode_s`."""
     name, classes = version.name.version, version.folder.classes
     full_ms = version.ensemble.full_cost_ms(views)

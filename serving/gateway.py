@@ -32,7 +32,7 @@ from lib.predict.folder import Folder, name_of, read_folder
 from lib.predict.member import Prepared
 from lib.track.serving_metrics import SERVING
 from lib.track.tally import Tally
-from serving.counting import counts_of_answers, counts_of_batch
+from serving.counting import increments_of_answers, increments_of_batch
 from serving.lineup import Followed, Lineup, build_lineup
 from serving.member import Result, usable_cores
 from serving.problems import RequestError
@@ -96,7 +96,7 @@ class Gateway:
             raise
 
     def _note_batch(self, images: int) -> None:
-        self.tally.later(counts_of_batch, images)
+        self.tally.later(increments_of_batch, images)
 
     def _use(self, lineup: Lineup) -> None:
         self._trial = Trial(lineup, self.tally, self.config.serve)
@@ -233,7 +233,7 @@ class Gateway:
         with self._chosen(question.request_id, how) as version:
             pictures, decode_s = await self._decode_all(version, images)
             version, found = await self._ask(version, pictures, how, question.request_id)
-            self.tally.later(counts_of_answers, version, found, how.views, decode_s)
+            self.tally.later(increments_of_answers, version, found, how.views, decode_s)
             answers = version.answers(found, question.top_k, decode_s, perf_counter() - start)
             if question.explain:
                 label, limit = question.explain_class, self.config.limits.max_pixels
@@ -263,7 +263,7 @@ class Gateway:
             else:
                 pictures, decode_s = await self._decode_all(version, images)
             version, found = await self._ask(version, pictures, how, "" if pinned else request_id)
-            self.tally.later(counts_of_answers, version, found, how.views, decode_s)
+            self.tally.later(increments_of_answers, version, found, how.views, decode_s)
         return np.stack([result.answer[0] for result in found]), version.name
 
     @contextmanager

@@ -19,7 +19,7 @@ import grpc
 import numpy as np
 
 from serving.access import NO_TOKEN, Door
-from serving.counting import counts_of_request
+from serving.counting import increments_of_request
 from serving.gateway import Gateway
 from serving.inference import Asked, check_model, check_parameters, infer, model_metadata, server_metadata
 from serving.messages import MESSAGES, SERVICE
@@ -79,7 +79,7 @@ async def answer(method: str, request: Any, context: Any, gateway: Gateway, door
         raise
     finally:
         took_s = perf_counter() - start
-        gateway.tally.later(counts_of_request, f"/{SERVICE}/{method}", status, took_s)
+        gateway.tally.later(increments_of_request, f"/{SERVICE}/{method}", status, took_s)
         if span is not None:
             span.set_attribute("rpc.method", method)
             span.set_attribute("rpc.grpc.status_code", code.value[0])

@@ -19,7 +19,7 @@ from typing import Literal
 from lib.config.serving import ServeSection
 from lib.predict.member import Prepared
 from lib.track.tally import Tally
-from serving.counting import counts_of_version
+from serving.counting import increments_of_version
 from serving.lineup import Candidate, Lineup
 from serving.member import Result
 from serving.problems import RequestError
@@ -72,7 +72,7 @@ class Trial:
             self._note(version.name.version, role, outcome, perf_counter() - start)
 
     def _note(self, version: str, role: Role, outcome: str, took_s: float) -> None:
-        self._metrics.later(counts_of_version, version, role, outcome, took_s)
+        self._metrics.later(increments_of_version, version, role, outcome, took_s)
         if version in self.counts and outcome in ("ok", "error"):
             self._add(version, Counts(requests=1, errors=int(outcome == "error")))
 

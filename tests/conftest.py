@@ -162,7 +162,7 @@ def ensemble_path(
             "data": {"root": str(digits), "threads": 2},
             "views": "rotations",
             "combine": "weighted",
-            "cascade": {"max_accuracy_drop": 0.02},
+            "cascade": {"max_accuracy_drop": 0.06},
             "out": str(path),
         }
     )

@@ -19,9 +19,9 @@ class CascadeSection(Section):
 
     max_accuracy_drop: Fraction | None = 0.002
     """Accuracy that may be lost against asking every member, as a fraction: 0.002 is 0.2 points. Thresholds
-    are fitted to one half of the split, so that they lose no more on other images with a confidence of 95 %
-    (more images to fit to make a cheaper cascade), and measured on the other half. null: every member is
-    always asked."""
+    are fitted to one half of the split, so that they lose no more on other images either, with a confidence
+    of 95 % (the more images there are, the cheaper the cascade), and measured on the other half. null: every
+    member is always asked."""
     stages: Literal["auto", "members", "views"] = "auto"
     """members: each member is asked once, with all its views. views: first without views, and with them only
     where that was not enough. auto: what costs less."""

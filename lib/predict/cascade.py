@@ -12,10 +12,9 @@ as little as cross-validation asks for. They learn from one part of the images a
 another. Legend: s stages, n images.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ _SWEEPS = 6
 _ROUNDING = 1e-12
 _FOLDS = 5
 # What thresholds may be fitted to.
-_SHARES_OF_MARGIN = (0.0, *(2 ** (-step / 2) for step in range(11, -1, -1)))
+_SHARES_OF_MARGIN = (0.0, *(2.0**step for step in range(-5, 0)), 0.7, 1.0)
 # Standard errors from the mean to a bound that holds with 95 %.
 _BOUND_Z = 1.645
 
@@ -75,23 +74,23 @@ def accuracy_drop(steps: Steps, exits: NDArray[np.int64]) -> float:
 def fit_within(steps: Steps, max_drop: float) -> list[float | None]:
     """Return thresholds of little cost that lose at most `max_drop` of accuracy on other images, too.
 
-    With a confidence of 95 %: they are fitted to as much of the margin as leaves the upper bound of what is
-    lost within it, by cross-validation (after Angelopoulos et al. 2021, "Learn then Test"). Nobody stops
-    where no thresholds are that safe.
+    With a confidence of 95 %, as far as the probabilities of the last stage are right: they are fitted to
+    more and more of the margin, until the upper bound of what is lost in cross-validation is past it (fixed
+    sequence testing: Angelopoulos et al. 2021, "Learn then Test"). Nobody stops where none are that safe.
     """
-    too_loose = bisect_left(
-        _SHARES_OF_MARGIN, True, key=lambda share: _bound(steps, share * max_drop) > max_drop
-    )
-    if not too_loose:
-        return [None] * (len(steps.cost) - 1)
-    return fit_thresholds(steps, _SHARES_OF_MARGIN[too_loose - 1] * max_drop)
+    limits: list[float | None] = [None] * (len(steps.cost) - 1)
+    safe = takewhile(lambda share: _bound(steps, share * max_drop) <= max_drop, _SHARES_OF_MARGIN)
+    share = max(safe, default=None)
+    return limits if share is None else fit_thresholds(steps, share * max_drop)
+
+
+def least_margin(count: int) -> float:
+    """Return the least loss that so many images can show not to be passed, when none of them is lost."""
+    return _upper_bound(np.zeros(count))
 
 
 def _bound(steps: Steps, fitted_to: float) -> float:
-    """Return the upper bound of what thresholds lose on images that they were not fitted to.
-
-    Half an image more is lost than was seen, as by the prior of Jeffreys: none of a few proves little.
-    """
+    """Return the upper bound of what thresholds lose on images that they were not fitted to."""
     count = steps.confidence.shape[1]
     fold, lost = np.arange(count) % _FOLDS, np.zeros(count)
     for number in range(_FOLDS):
@@ -99,8 +98,18 @@ def _bound(steps: Steps, fitted_to: float) -> float:
         left_out = steps.take(np.flatnonzero(fold == number))
         exits = stops(left_out, limits)
         lost[fold == number] = left_out.expected[-1] - left_out.expected[exits, np.arange(len(exits))]
-    mean, mean_square = (lost.sum() + 0.5) / count, ((lost**2).sum() + 0.5) / count
-    return float(mean + _BOUND_Z * np.sqrt((mean_square - mean**2) / count))
+    return _upper_bound(lost)
+
+
+def _upper_bound(lost: NDArray[np.float64]) -> float:
+    """Return the upper bound (95 %) of the mean of losses from 0 to 1, [n].
+
+    More images are lost than were seen, by half the square of the standard errors (Agresti and Coull 1998):
+    that none of a few was lost proves little.
+    """
+    count, more = len(lost), _BOUND_Z**2 / 2
+    mean, mean_square = (lost.sum() + more) / count, ((lost**2).sum() + more) / count
+    return float(mean + _BOUND_Z * np.sqrt(max(0.0, mean_square - mean**2) / count))
 
 
 def fit_thresholds(steps: Steps, max_drop: float) -> list[float | None]:

@@ -15,6 +15,7 @@ from lib.config.paths import data_location, input_path, output_path
 from lib.data.cache import cache_settings
 from lib.data.dataset import Dataset, open_dataset
 from lib.errors import UserError
+from lib.predict.cascade import least_margin
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,17 @@ def plan_ensemble(config: EnsembleConfig) -> EnsemblePlan:
 
 
 def _check_size(config: EnsembleConfig, num_samples: int) -> None:
-    """Raise `UserError` if half of the split cannot tell a drop of the size that is allowed."""
+    """Raise `UserError` if half of the split cannot show that so little is lost."""
     margin, half = config.cascade.max_accuracy_drop, num_samples // 2
-    if margin is None or half * margin >= 1:
+    least = least_margin(half) if half else 1.0
+    if margin is None or margin > least:
         return
-    least = 1 / half if half else 0.5
     raise UserError(
-        f"split {config.split} has {num_samples:,} images, too few for a cascade: one of the {half:,} that "
-        f"measure it is {100 * least:.2g} points, and cascade.max_accuracy_drop={margin:g} allows less",
-        f"raise it to {least:.2g}, write cascade.max_accuracy_drop=null, or pack with a larger split.val",
+        f"split {config.split} has {num_samples:,} images, too few for a cascade: the {half:,} to fit it to "
+        f"cannot show that less than {100 * least:.2g} points are lost, and "
+        f"cascade.max_accuracy_drop={margin:g} allows less",
+        f"raise it to {1.5 * least:.2g} or more, write cascade.max_accuracy_drop=null, or pack with a larger "
+        "split.val",
     )
 
 

@@ -28,12 +28,11 @@ def measured_rows(measured: Mapping[str, Any]) -> dict[str, str]:
         rows["cascade"] = (
             f"{percent(cascade['accuracy'], 2)}, {cascade['mean_members']:.2f} members on average, "
             f"{percent(cascade['cost_fraction'])} of the cost"
+            + ("; no image stops early" if cascade["stages"][-1]["stopped"] == 1 else "")
         )
         rows["drop"] = (
             f"{points(cascade['drop'])} points below all together ({points_range(cascade['drop_interval'])})"
         )
-        if cascade["stages"][-1]["stopped"] == 1:
-            rows["hint"] = "no image stops early: give it more images to fit to, or a wider margin"
     rows["measured"] = (
         f"on {measured['num_samples']:,} images of {measured['split']} that nothing was fitted to"
     )

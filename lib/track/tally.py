@@ -3,12 +3,13 @@
     tally = Tally(SERVING)
     tally.count("requests", route="/predict", code="200")
     tally.observe("request_seconds", 0.021, route="/predict")
-    tally.later(count_of, request)      # both at once, and when many have gathered
-    tally.take()                        # what was counted, and it begins anew
+    tally.later(increments_of, request)         # returns both; called when many have gathered
+    tally.take()                                # what was counted, and it begins anew
 
 A metric of Ray takes much longer, for each value; so values are gathered here and handed on once a second.
 """
 
+import logging
 import threading
 from bisect import bisect_left
 from collections import deque
@@ -21,10 +22,11 @@ from lib.track.metric import Metric
 # A name, and the values of its labels in the order of the table.
 Key = tuple[str, tuple[str, ...]]
 # To be added to counters, and to histograms.
-Counts = tuple[Iterable[tuple[Key, float]], Iterable[tuple[Key, float]]]
+Increments = tuple[Iterable[tuple[Key, float]], Iterable[tuple[Key, float]]]
 # What is counted later waits for so many others. In between a request does other work, and counting is out of
 # the caches of a core by the next one: it takes a third of the time for many in a row.
 _TOGETHER = 64
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -56,35 +58,33 @@ class Tally:
         self._lock = threading.Lock()
         self._counted = Counted()
         # Never replaced, so that nothing is put to one that nobody looks at any more.
-        self._waiting: deque[tuple[Callable[..., Counts], tuple[Any, ...]]] = deque()
+        self._waiting: deque[tuple[Callable[..., Increments], tuple[Any, ...]]] = deque()
 
     def count(self, name: str, by: float = 1, **labels: str) -> None:
         """Add to a counter."""
         if not self.on:
             return
-        self.put([(self._key(name, labels), by)], ())
+        with self._lock:
+            self._add([(self._key(name, labels), by)], ())
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add a value to a histogram."""
         if not self.on:
             return
-        self.put((), [(self._key(name, labels), value)])
+        with self._lock:
+            self._add((), [(self._key(name, labels), value)])
 
-    def later(self, counts_of: Callable[..., Counts], *of: Any) -> None:
-        """Add what `counts_of(*of)` returns, before all is taken; `of` may not change until then."""
+    def later(self, increments_of: Callable[..., Increments], *of: Any) -> None:
+        """Add what `increments_of(*of)` returns, before all is taken.
+
+        It is called in another's request: `of` may not change until then, and it may not use the tally.
+        """
         if not self.on:
             return
-        self._waiting.append((counts_of, of))
+        self._waiting.append((increments_of, of))
         if len(self._waiting) >= _TOGETHER:
             with self._lock:
                 self._add_waiting()
-
-    def put(self, counts: Iterable[tuple[Key, float]], values: Iterable[tuple[Key, float]]) -> None:
-        """Add to counters and histograms by their keys."""
-        if not self.on:
-            return
-        with self._lock:
-            self._put(counts, values)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
@@ -121,10 +121,13 @@ class Tally:
 
     def _add_waiting(self) -> None:
         while self._waiting:
-            counts_of, of = self._waiting.popleft()
-            self._put(*counts_of(*of))
+            increments_of, of = self._waiting.popleft()
+            try:
+                self._add(*increments_of(*of))
+            except Exception:  # the request that happens to be here has nothing to do with it
+                log.exception("a request was not counted")
 
-    def _put(self, counts: Iterable[tuple[Key, float]], values: Iterable[tuple[Key, float]]) -> None:
+    def _add(self, counts: Iterable[tuple[Key, float]], values: Iterable[tuple[Key, float]]) -> None:
         counted, bins_of = self._counted.counts, self._counted.bins
         for key, by in counts:
             counted[key] = counted.get(key, 0) + by

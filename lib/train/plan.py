@@ -152,7 +152,9 @@ class RunPlan:
             )
         optim = config.optim
         if freeze == "head" and optim.name.startswith("adam") and optim.lr < _HEAD_LR / 2:
-            hints.append(f"a head alone is done in fewer epochs with optim.lr={_HEAD_LR:g} than {optim.lr:g}")
+            hints.append(
+                f"a head alone often needs fewer epochs with optim.lr={_HEAD_LR:g} than {optim.lr:g}"
+            )
         return hints
 
 

@@ -9,7 +9,7 @@ from tests.jobs.conftest import Run
 
 def words(digits: Path, *members: Path) -> list[str]:
     listed = ", ".join(str(member) for member in members)
-    return [f"members=[{listed}]", f"data.root={digits}", "out=out", "cascade.max_accuracy_drop=0.02"]
+    return [f"members=[{listed}]", f"data.root={digits}", "out=out", "cascade.max_accuracy_drop=0.06"]
 
 
 def test_bundles_become_an_ensemble_that_is_evaluated_like_one(
@@ -75,7 +75,7 @@ def test_greedy_selection_that_keeps_one_member_says_so(
         (["out=taken"], "exists"),
         (
             ["cascade.max_accuracy_drop=0.002"],
-            "too few for a cascade: one of the 89 that measure it is 1.1 points",
+            "the 89 to fit it to cannot show that less than 3.7 points are lost",
         ),
     ],
 )

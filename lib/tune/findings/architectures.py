@@ -19,6 +19,7 @@ from lib.tune.findings.answer import (
     Answer,
     accuracy_figure,
     best_sentences,
+    called,
     comparison,
     curves,
     names,
@@ -53,7 +54,7 @@ def find(numbers: Numbers) -> Answer:
     cost = costs[cheapest.label]
     is_best = "the best" if cheapest is numbers.best else "within noise of the best"
     answer.say(
-        f"Most efficient: {cheapest.label}, {is_best} at {figure(cost.latency_ms)} ms an image, "
+        f"Most efficient: {called(cheapest)}, {is_best} at {figure(cost.latency_ms)} ms an image, "
         f"{figure(cost.size_mb)} MB and {figure(cost.train_s)} s of training."
     )
     beaten = [each for each in numbers.variants if each.label not in front]

@@ -7,7 +7,7 @@ from lib.report.study import Figure
 from lib.report.study_figures import lines
 from lib.report.svg import number
 from lib.train.schedules import learning_rate, rate_curve
-from lib.tune.findings.answer import Answer, accuracy_figure, best_sentences, comparison, curves
+from lib.tune.findings.answer import Answer, accuracy_figure, best_sentences, called, comparison, curves
 from lib.tune.plan import StudyPlan
 from lib.tune.space import run_config
 from lib.tune.variant import Numbers, Variant
@@ -20,10 +20,10 @@ def find(numbers: Numbers) -> Answer:
     bounds = fastest.converged.interval
     within = f", 95%: {bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else ""
     answer.say(
-        f"Fastest to within a point of its own best: {fastest.label}, after {fastest.converged.mean:.1f} "
+        f"Fastest to within a point of its own best: {called(fastest)}, after {fastest.converged.mean:.1f} "
         f"epochs of {numbers.plan.config.train.epochs}{within}."
     )
-    spreads = {each.label: each.spread for each in numbers.variants if each.spread is not None}
+    spreads = {called(each): each.spread for each in numbers.variants if each.spread is not None}
     if len(spreads) > 1:
         steady, wild = (
             min(spreads, key=lambda name: spreads[name]),

@@ -42,7 +42,7 @@ def test_the_margin_is_kept_on_images_that_nothing_was_fitted_to() -> None:
     drops = [accuracy_drop(others, stops(others, each)) for each in fitted]
     # Fitted to counts, one of the first five loses 0.019; to all of the margin, a third are above it.
     assert sum(drop > 0.01 for drop in drops) <= 1
-    assert np.mean(drops) > 0.006  # and it is made use of
+    assert np.mean(drops) > 0.004  # and it is made use of
 
 
 def test_a_wider_margin_is_never_dearer() -> None:

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from lib.track.metric import Metric
-from lib.track.tally import Counted, Counts, Tally
+from lib.track.tally import Counted, Increments, Tally
 
 TABLE = {
     "requests": Metric("counter", "requests", ("route", "code"), "."),
@@ -57,16 +57,16 @@ def test_what_was_not_delivered_is_put_back() -> None:
     assert found.gauges == {("ready", ("a",)): 0}
 
 
-def counts_of(code: str, took_s: float) -> Counts:
+def increments_of(code: str, took_s: float) -> Increments:
     return [(("requests", ("/", code)), 1)], [(("seconds", ()), took_s)]
 
 
 def test_what_is_counted_later_is_there_when_it_is_taken() -> None:
     tally, worked_out = Tally(TABLE), []
 
-    def noted(code: str, took_s: float) -> Counts:
+    def noted(code: str, took_s: float) -> Increments:
         worked_out.append(code)
-        return counts_of(code, took_s)
+        return increments_of(code, took_s)
 
     for number in range(70):
         tally.later(noted, str(200 + number % 2), 0.5)
@@ -78,6 +78,18 @@ def test_what_is_counted_later_is_there_when_it_is_taken() -> None:
     assert tally.take() == Counted()
 
 
+def test_what_cannot_be_counted_harms_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Increments:
+        raise ValueError("no count")
+
+    tally = Tally(TABLE)
+    tally.later(broken)
+    tally.later(increments_of, "200", 0.5)
+    assert tally.take().counts == {("requests", ("/", "200")): 1}
+    assert "a request was not counted" in caplog.text
+    assert "no count" in caplog.text
+
+
 def test_threads_lose_nothing() -> None:
     tally, taken = Tally(TABLE), Counted()
 
@@ -87,7 +99,7 @@ def test_threads_lose_nothing() -> None:
                 tally.count("requests", route="/", code="200")
                 tally.observe("seconds", 0.5)
             else:
-                tally.later(counts_of, "200", 0.5)
+                tally.later(increments_of, "200", 0.5)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -110,6 +122,6 @@ def test_one_that_is_off_holds_nothing() -> None:
     tally = Tally(TABLE, on=False)
     tally.count("requests", route="/", code="200")
     tally.observe("seconds", 1)
-    tally.later(counts_of, "200", 0.5)
+    tally.later(increments_of, "200", 0.5)
     tally.set("ready", 1, version="a")
     assert tally.take() == Counted()

@@ -168,7 +168,7 @@ def test_a_hint_on_the_rate_of_a_head_alone(finetune_config: Make, tmp_path: Pat
         config = finetune_config(model__weights=str(file), train__freeze="head", **changes)
         return "\n".join(plan_run(config).lines())
 
-    hint = "a head alone is done in fewer epochs with optim.lr=0.01"
+    hint = "a head alone often needs fewer epochs with optim.lr=0.01"
     assert f"{hint} than 0.001" in told(optim__lr=1e-3)
     assert hint not in told(optim__lr=0.01)
     assert hint not in told(optim__name="sgd", optim__lr=1e-3)
