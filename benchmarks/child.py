@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -125,12 +125,13 @@ class Child:
                     shared[each.path] = max(shared.get(each.path, 0), each.rss - private)
         return (own + sum(shared.values())) / 1e6
 
-    def cpu_s(self) -> float:
-        """Return the CPU time of the process and all that it started and that runs, in seconds."""
+    def cpu_s(self, titles: Sequence[str]) -> float:
+        """Return the CPU time, in seconds, of those of its processes whose titles begin with one of these."""
         found = 0.0
         for process in self._family():
             with suppress(psutil.NoSuchProcess):
-                found += sum(process.cpu_times()[:2])
+                if " ".join(process.cmdline()).startswith(tuple(titles)):
+                    found += sum(process.cpu_times()[:2])
         return found
 
     def _family(self) -> list[psutil.Process]:
