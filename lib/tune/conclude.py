@@ -101,9 +101,10 @@ def _variant(numbers: Numbers, label: str) -> dict[str, Any]:
 def _facts(plan: StudyPlan, numbers: Numbers, counts: Counter[Any]) -> dict[str, str]:
     config = plan.config
     trained = sum(each.train_s for each in numbers.standings)
+    most = max(len(each.runs) for each in numbers.variants)
     return {
         "trials": ", ".join(f"{count} {status}" for status, count in counts.items()),
-        "runs of a variant": f"{numbers.seeds} seed{'s' * (numbers.seeds > 1)}",
+        "runs of a variant": f"{numbers.seeds} to {most}" if most > numbers.seeds else str(most),
         "dataset": plan.first.dataset.where,
         **({} if IMAGES in config.spaces else {"training images": f"{plan.first.num_images:,}"}),
         "measured on": f"{numbers.num_images:,} images of {numbers.split}",
