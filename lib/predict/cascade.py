@@ -8,8 +8,8 @@ Thresholds are fitted so that accuracy stays within a margin of the full ensembl
 accuracy that they are fitted to is the expected one, by the calibrated probabilities of the last stage:
 counts of right answers differ by a handful of images, and the cheapest of many thresholds would be one that
 had luck with these. Even so thresholds lose more elsewhere than where they were fitted, so they are fitted to
-as little as cross-validation asks for. They learn from one part of the images and are judged by counts on
-another. Legend: s stages, n images.
+as much of the margin as cross-validation allows. They learn from one part of the images and are judged by
+counts on another. Legend: s stages, n images.
 """
 
 from collections.abc import Sequence
