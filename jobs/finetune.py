@@ -8,6 +8,7 @@ python jobs/finetune.py --list-models 'resnet*' 'timm:convnext*'
 import sys
 from collections.abc import Sequence
 
+from lib.cluster import connect
 from lib.config.load import Answer, load, show_plan
 from lib.config.paths import input_path
 from lib.config.schema import FinetuneConfig
@@ -26,7 +27,9 @@ def main() -> None:
     loaded = load(FinetuneConfig, words, prog="python jobs/finetune.py", description=description, flags=flags)
     config = loaded.config
 
-    # Only a real run waits for torch.
+    # Only a real run waits for torch and Ray, and for both at the same time.
+    if config.run.num_workers != 0 and not loaded.dry_run:
+        connect(loads=["lib.train.launch", "lib.train.controller"])
     with uncollected():
         from lib.data.pack import pack_from
         from lib.train.launch import launch

@@ -6,6 +6,7 @@ python jobs/tune.py data.root=runs/datasets/photos 'search.optim.lr={loguniform:
 
 import sys
 
+from lib.cluster import connect
 from lib.config.load import load, show_plan
 from lib.config.paths import input_path
 from lib.config.tune import TuneConfig
@@ -21,7 +22,9 @@ def main() -> None:
     loaded = load(TuneConfig, words, prog="python jobs/tune.py", description=description)
     config = loaded.config
 
-    # Only a real run waits for torch.
+    # Only a real run waits for torch and Ray, and for both at the same time.
+    if not loaded.dry_run:
+        connect(loads=["lib.tune.study"])
     with uncollected():
         from lib.data.pack import pack_from
         from lib.tune.plan import plan_study

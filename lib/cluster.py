@@ -1,6 +1,6 @@
 """The Ray this process talks to: the one at RAY_ADDRESS, else one of its own.
 
-connect()
+connect()                                    # connect(loads=["lib.train.launch"]) loads that meanwhile
 place(requested="auto", use_gpu="auto")      # Placement(workers=1, gpu=False, cpus=2)
 results = ray_map(function, items, at_a_time=4)
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from lib.errors import MantaError, RunError, UserError
+from lib.runtime import loading
 
 # How long a cancelled task may take to end before it is told again, at last by the end of its process.
 _CANCEL_S = 15.0
@@ -34,11 +35,12 @@ _QUIET = {
 }
 
 
-def connect() -> None:
+def connect(loads: Sequence[str] = ()) -> None:
     """Join the Ray at RAY_ADDRESS, else start one; without its log lines on this terminal.
 
-    `ray job submit` sets RAY_ADDRESS. A Ray that happens to run here is never joined unasked. Does nothing
-    if connected. Raises `UserError` if RAY_ADDRESS names a cluster that does not answer.
+    `ray job submit` sets RAY_ADDRESS. A Ray that happens to run here is never joined unasked. `loads` are
+    modules to load meanwhile: to start a Ray is to wait for others. Does nothing if connected. Raises
+    `UserError` if RAY_ADDRESS names a cluster that does not answer.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -46,8 +48,14 @@ def connect() -> None:
 
     if ray.is_initialized():
         return
-    address = os.environ.get("RAY_ADDRESS")
-    if not address:
+    with loading(*loads):
+        _connect()
+
+
+def _connect() -> None:
+    import ray
+
+    if is_own():
         _keep_token_private()
         # The one node of an own Ray is never drained: no process has to look out for that.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
@@ -55,6 +63,7 @@ def connect() -> None:
         os.environ.setdefault("RAY_worker_niceness", "0")
         ray.init("local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         return
+    address = os.environ["RAY_ADDRESS"]
     try:
         _probe(address)
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
@@ -62,6 +71,11 @@ def connect() -> None:
         problem = f"no Ray answers at RAY_ADDRESS={address}: {str(error).splitlines()[0]}"
         hint = "start it, or unset RAY_ADDRESS; if it asks for a token, set RAY_AUTH_MODE=token"
         raise UserError(problem, hint) from None
+
+
+def is_own() -> bool:
+    """Tell whether `connect` starts a Ray rather than joining one: of one node, and no more."""
+    return not os.environ.get("RAY_ADDRESS")
 
 
 def is_connected() -> bool:
@@ -75,7 +89,7 @@ def metrics_addresses() -> list[str]:
 
     Raises `UserError` if there is none.
     """
-    if not os.environ.get("RAY_ADDRESS"):
+    if is_own():
         return _local_metrics_addresses()
     connect()
     import ray

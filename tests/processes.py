@@ -1,6 +1,7 @@
 """Jobs as processes of their own, found again by a mark that all their children inherit."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -57,6 +58,12 @@ def train_workers(home: Path) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
     return found
+
+
+def actors(home: Path) -> set[str]:
+    """The classes of Ray actors that live."""
+    titles = " ".join(" ".join(process.cmdline()) for process in processes_of(home))
+    return set(re.findall(r"ray::(\w+)", titles)) - {"IDLE", "DashboardAgent", "RuntimeEnvAgent"}
 
 
 def kill_all(home: Path) -> None:

@@ -47,10 +47,12 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train, signals: Signa
     Raises `RunError` if the workers fail for good, and when they have stopped after a signal.
     """
     import ray
-    from ray.train.torch import TorchTrainer
     from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.v2.api.exceptions import TrainingFailedError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from lib.train.controller import InProcessTrainer
+    from lib.train.packed import Packed
 
     # On this node: if it were lost with another one, no worker could be started again.
     here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -65,12 +67,11 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train, signals: Signa
             max_failures=plan.config.run.max_failures, controller_failure_limit=int(_PLACEMENT_S / try_s)
         ),
         worker_runtime_env={"env_vars": THREAD_ENVIRONMENT},
-        logging_config=LoggingConfig(log_level="ERROR"),
+        logging_config=LoggingConfig(log_level="CRITICAL"),  # on this terminal; its own files have everything
     )
     resources = {"CPU": placement.cpus} | ({"GPU": 1.0} if placement.gpu else {})
-    trainer = TorchTrainer(
-        partial(_work, train=train, messages=messages, cpus=placement.cpus),
-        train_loop_config={"plan": plan, "launched_at": time.time()},
+    trainer = InProcessTrainer(
+        Packed.of(partial(_work, plan, train, messages, placement.cpus, launched_at=time.time())),
         scaling_config=ScalingConfig(
             num_workers=elastic or placement.workers,
             use_gpu=placement.gpu,
@@ -100,7 +101,7 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train, signals: Signa
     return result
 
 
-def _work(config: dict[str, Any], *, train: Train, messages: Any, cpus: float) -> None:
+def _work(plan: RunPlan, train: Train, messages: Any, cpus: float, *, launched_at: float) -> None:
     """Be one Ray Train worker."""
     import ray
     import ray.train.torch
@@ -111,7 +112,7 @@ def _work(config: dict[str, Any], *, train: Train, messages: Any, cpus: float) -
     context = ray.train.get_context()
     threads = max(1, int(cpus))
     torch.set_num_threads(threads)
-    plan, rank, size = config["plan"], context.get_world_rank(), context.get_world_size()
+    rank, size = context.get_world_rank(), context.get_world_size()
     asked = plan.config.run.num_workers
     wants_more = rank == 0 and isinstance(asked, tuple) and size < asked[1]
     try:
@@ -121,7 +122,7 @@ def _work(config: dict[str, Any], *, train: Train, messages: Any, cpus: float) -
                 size=size,
                 device=ray.train.torch.get_device(),
                 threads=threads,
-                launched_at=config["launched_at"],
+                launched_at=launched_at,
                 news=news,
             )
             result = train(plan, world, lambda line: messages.say.remote(line))

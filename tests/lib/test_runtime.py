@@ -3,10 +3,12 @@ import gc
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 
 import pytest
 
-from lib.runtime import ENVIRONMENT, THREAD_ENVIRONMENT, uncollected
+from lib.runtime import ENVIRONMENT, THREAD_ENVIRONMENT, loading, uncollected
 
 # What is left of 200 MB that a thread has used, in megabytes.
 LEFT_MB = """if True:
@@ -61,3 +63,11 @@ def test_a_thread_keeps_its_heap_with_one_arena_only() -> None:
 
     assert left_mb(THREAD_ENVIRONMENT) > 150
     assert left_mb(ENVIRONMENT) < 50
+
+
+def test_modules_are_loaded_meanwhile() -> None:
+    sys.modules.pop("this", None)
+    with redirect_stdout(StringIO()), loading("no_such_module_of_ours"), loading("this"):
+        pass
+    assert "this" in sys.modules
+    assert gc.isenabled()
