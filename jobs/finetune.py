@@ -27,8 +27,8 @@ def main() -> None:
     loaded = load(FinetuneConfig, words, prog="python jobs/finetune.py", description=description, flags=flags)
     config = loaded.config
 
-    # Only a real run waits for torch and Ray, and for both at the same time.
-    if config.run.num_workers != 0 and not loaded.dry_run:
+    # Only a real run waits for torch and Ray, and for both at the same time; one that goes on may have ended.
+    if not (loaded.dry_run or config.run.num_workers == 0 or config.run.resume):
         connect(loads=["lib.train.launch", "lib.train.controller"])
     with uncollected():
         from lib.data.pack import pack_from

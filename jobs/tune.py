@@ -22,8 +22,8 @@ def main() -> None:
     loaded = load(TuneConfig, words, prog="python jobs/tune.py", description=description)
     config = loaded.config
 
-    # Only a real run waits for torch and Ray, and for both at the same time.
-    if not loaded.dry_run:
+    # Only a real run waits for torch and Ray, and for both at the same time; one that goes on may have ended.
+    if not (loaded.dry_run or config.run.resume):
         connect(loads=["lib.tune.study"])
     with uncollected():
         from lib.data.pack import pack_from

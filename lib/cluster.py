@@ -10,9 +10,12 @@ import logging
 import math
 import os
 import secrets
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -32,6 +35,8 @@ _QUIET = {
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A thread that asks for something while the process ends would start another Ray.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
 }
 
 
@@ -48,8 +53,17 @@ def connect(loads: Sequence[str] = ()) -> None:
 
     if ray.is_initialized():
         return
-    with loading(*loads):
+    with _own_signals(), loading(*loads):
         _connect()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this process does on SIGTERM: Ray would exit with another code."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _connect() -> None:

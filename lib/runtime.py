@@ -58,9 +58,10 @@ def loading(*modules: str) -> Iterator[None]:
     """Load modules in a thread meanwhile; if one cannot be, whoever imports it afterwards is told why."""
 
     def load() -> None:
-        with suppress(Exception), uncollected():
+        with uncollected():
             for module in modules:
-                import_module(module)
+                with suppress(Exception):
+                    import_module(module)
 
     thread = threading.Thread(target=load, name="loading", daemon=True)
     thread.start()

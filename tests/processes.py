@@ -60,10 +60,13 @@ def train_workers(home: Path) -> list[psutil.Process]:
     return found
 
 
-def actors(home: Path) -> set[str]:
-    """The classes of Ray actors that live."""
-    titles = " ".join(" ".join(process.cmdline()) for process in processes_of(home))
-    return set(re.findall(r"ray::(\w+)", titles)) - {"IDLE", "DashboardAgent", "RuntimeEnvAgent"}
+def actors(processes: Iterable[psutil.Process]) -> set[str]:
+    """The classes of the Ray actors among them."""
+    titles = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # a zombie is one of these too
+            titles.append(" ".join(process.cmdline()))
+    return set(re.findall(r"ray::(\w+)", "\n".join(titles))) - {"IDLE", "DashboardAgent", "RuntimeEnvAgent"}
 
 
 def kill_all(home: Path) -> None:

@@ -25,7 +25,7 @@ Key = tuple[str, tuple[str, ...]]
 Increments = tuple[Iterable[tuple[Key, float]], Iterable[tuple[Key, float]]]
 # What is counted later waits for so many others. In between a request does other work, and counting is out of
 # the caches of a core by the next one: it takes a third of the time for many in a row.
-_TOGETHER = 64
+_TOGETHER = 512
 log = logging.getLogger(__name__)
 
 

@@ -25,19 +25,22 @@ class InProcessTrainer(TorchTrainer):
     """A `TorchTrainer` without Ray Data whose controller runs in the thread that calls `fit`."""
 
     def _create_default_callbacks(self) -> list[Any]:
-        left_out: tuple[type, ...] = (DatasetsCallback,)
         # The room of a driver goes with it; that of an actor only with its whole job, if nobody clears up.
-        if ray.get_runtime_context().get_actor_id() is None:
-            left_out += (PlacementGroupCleanerCallback,)
+        left_out = (DatasetsCallback, PlacementGroupCleanerCallback) if _is_driver() else (DatasetsCallback,)
         callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]  # typed as Ray Train v1
         return [each for each in callbacks if not isinstance(each, left_out)]
 
     def _initialize_and_run_controller(self, **parts: Any) -> Any:
-        if is_own() and isinstance(parts["scaling_policy"], FixedScalingPolicy):
+        if is_own() and _is_driver() and isinstance(parts["scaling_policy"], FixedScalingPolicy):
             parts["scaling_policy"] = _Quiet(parts["scaling_policy"].scaling_config)
         controller = _Controller(**parts)
         asyncio.run(controller.run())  # type: ignore[no-untyped-call]  # Ray has no types here
         return controller.get_result()
+
+
+def _is_driver() -> bool:
+    """Tell a driver from an actor, such as a trial of a study."""
+    return ray.get_runtime_context().get_actor_id() is None
 
 
 class _Quiet(FixedScalingPolicy):

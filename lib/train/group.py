@@ -48,7 +48,6 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train, signals: Signa
     """
     import ray
     from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-    from ray.train.v2.api.exceptions import TrainingFailedError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from lib.train.controller import InProcessTrainer
@@ -67,11 +66,11 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train, signals: Signa
             max_failures=plan.config.run.max_failures, controller_failure_limit=int(_PLACEMENT_S / try_s)
         ),
         worker_runtime_env={"env_vars": THREAD_ENVIRONMENT},
-        logging_config=LoggingConfig(log_level="CRITICAL"),  # on this terminal; its own files have everything
+        logging_config=LoggingConfig(log_level="CRITICAL"),  # on this terminal; logs/train has everything
     )
     resources = {"CPU": placement.cpus} | ({"GPU": 1.0} if placement.gpu else {})
     trainer = InProcessTrainer(
-        Packed.of(partial(_work, plan, train, messages, placement.cpus, launched_at=time.time())),
+        Packed.of(partial(_work, plan, train, placement.cpus, time.time(), messages)),
         scaling_config=ScalingConfig(
             num_workers=elastic or placement.workers,
             use_gpu=placement.gpu,
@@ -80,10 +79,28 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train, signals: Signa
         ),
         run_config=run_config,
     )
-    crash: Exception | None = None
     try:
         with room_within(try_s):
-            _fit(trainer.fit, messages, signals, ClusterView() if elastic else None)
+            return _result(trainer.fit, plan, placement, messages, signals, elastic is not None)
+    finally:
+        ray.kill(messages)  # a trial's actor lives on, and its handle is in what was packed
+
+
+def _result(
+    fit: Callable[[], object],
+    plan: RunPlan,
+    placement: Placement,
+    messages: Any,
+    signals: Signals,
+    is_elastic: bool,
+) -> dict[str, Any]:
+    """Run the group to its end; return what worker 0 returned, or raise `RunError` in words."""
+    import ray
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    crash: Exception | None = None
+    try:
+        _fit(fit, messages, signals, ClusterView() if is_elastic else None)
     except TrainingFailedError as error:
         crash = error
     failure = ray.get(messages.failure.remote())
@@ -101,7 +118,7 @@ def run_on_ray(plan: RunPlan, placement: Placement, train: Train, signals: Signa
     return result
 
 
-def _work(plan: RunPlan, train: Train, messages: Any, cpus: float, *, launched_at: float) -> None:
+def _work(plan: RunPlan, train: Train, cpus: float, launched_at: float, messages: Any) -> None:
     """Be one Ray Train worker."""
     import ray
     import ray.train.torch
@@ -137,7 +154,7 @@ def _work(plan: RunPlan, train: Train, messages: Any, cpus: float, *, launched_a
         told = str(error)
         if not any(word in told for word in _LOST_PEER):
             first = told.splitlines()[0] if told else ""
-            hint = "the traceback is in Ray's logs: /tmp/ray/session_latest/logs"
+            hint = "the traceback is in Ray's logs: /tmp/ray/session_latest/logs/train"
             ray.get(messages.fail.remote(f"{type(error).__name__}: {first}", hint))
         raise
     if rank == 0:
@@ -147,7 +164,7 @@ def _work(plan: RunPlan, train: Train, messages: Any, cpus: float, *, launched_a
 def _fit(fit: Callable[[], object], messages: Any, signals: Signals, cluster: ClusterView | None) -> None:
     """Run the group to its end in a thread; meanwhile print its lines, and pass on what it should know.
 
-    In the main thread Ray Train would take Ctrl-C for itself.
+    The thread is that of Ray Train's controller; this one hears signals.
     """
     import ray
 

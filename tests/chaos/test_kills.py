@@ -9,7 +9,15 @@ from lib.train.state import RunState
 from lib.train.trace import read_attempts
 from tests.chaos.checks import check_exactly_once, check_little_redone, check_same, position, start_run
 from tests.nodes import start_nodes
-from tests.processes import actors, finish_job, kill_all, train_workers, wait_for_state, wait_until_gone
+from tests.processes import (
+    actors,
+    finish_job,
+    kill_all,
+    processes_of,
+    train_workers,
+    wait_for_state,
+    wait_until_gone,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +31,7 @@ def test_a_killed_driver(straight: Path, words: list[str], home: Path) -> None:
     job = start_run([*words, "run.name=run"], home)
     state = wait_for_state(run / "state", lambda state: state.step > 0)
     # No controller of Ray Train's, and nothing that serves it.
-    assert actors(home) == {"Messages", "SynchronizationActor", "RayTrainWorker"}
+    assert actors(processes_of(home)) == {"Messages", "SynchronizationActor", "RayTrainWorker"}
     job.kill()
     job.communicate()
     # Its Ray has to notice.
@@ -43,8 +51,8 @@ def test_a_driver_killed_on_a_cluster_leaves_its_room(words: list[str], home: Pa
     with start_nodes(home, cores=[2]) as nodes:
         job = start_run([*words, "run.name=run"], home, **nodes.environment)
         wait_for_state(run / "state", lambda state: state.step > 0)
-        assert "RayTrainWorker" in actors(home)
-        assert "PlacementGroupCleaner" not in actors(home)
+        assert "RayTrainWorker" in actors(processes_of(home))
+        assert "PlacementGroupCleaner" not in actors(processes_of(home))
         job.kill()
         job.communicate()
         # Both cores are needed again.

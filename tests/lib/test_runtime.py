@@ -67,7 +67,7 @@ def test_a_thread_keeps_its_heap_with_one_arena_only() -> None:
 
 def test_modules_are_loaded_meanwhile() -> None:
     sys.modules.pop("this", None)
-    with redirect_stdout(StringIO()), loading("no_such_module_of_ours"), loading("this"):
+    with redirect_stdout(StringIO()), loading("no_such_module_of_ours", "this"):
         pass
     assert "this" in sys.modules
     assert gc.isenabled()
