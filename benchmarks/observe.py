@@ -2,7 +2,7 @@
 
 python benchmarks/observe.py
 python benchmarks/observe.py 'parts=[train]' rounds=10
-python benchmarks/observe.py 'parts=[serve]' rounds=8 seconds=4
+python benchmarks/observe.py 'parts=[serve]' 'served=[resnet18@224]' rounds=8 seconds=4
 
 Training runs in this process, beside a Ray of its own that exports them; every other step is counted, for the
 speed of a machine changes by more, from one run to the next, than metrics could cost. Small steps are the
@@ -49,6 +49,8 @@ class Settings(Section):
 
     parts: tuple[Part, ...] = ("train", "serve", "replica")
     """What is measured: steps of training, endpoints, the code of a replica by itself."""
+    served: tuple[Literal["lenet5@28", "resnet18@224"], ...] = ("lenet5@28", "resnet18@224")
+    """Networks behind the endpoints, and the size of the square that they see."""
     rounds: Count = 6
     """How often: 6 epochs each; measurements of an endpoint by each of its starts; 25 turns of a replica."""
     seconds: Annotated[float, Field(gt=0.5)] = 5.0
@@ -89,15 +91,16 @@ def _serve(settings: Settings, ratios: dict[str, object], absolute: dict[str, fl
         folder = Path(name)
         config = PackConfig(source="digits", out=str(folder / "digits"))
         pack(config, plan_pack(config), map)
-        measures = {
-            "serve": partial(measure_serving, rounds=settings.rounds, seconds=settings.seconds),
-            "replica": partial(measure_replica, rounds=settings.rounds),
-        }
-        for part, measure in measures.items():
-            if part in settings.parts:
-                found = measure(folder / part, folder / "digits")
-                ratios |= found[0]
-                absolute |= found[1]
+        measures = []
+        if "serve" in settings.parts:
+            times = {"rounds": settings.rounds, "seconds": settings.seconds}
+            measures += [partial(measure_serving, network=network, **times) for network in settings.served]
+        if "replica" in settings.parts:
+            measures.append(partial(measure_replica, rounds=settings.rounds))
+        for number, measure in enumerate(measures):
+            found = measure(folder / str(number), folder / "digits")
+            ratios |= found[0]
+            absolute |= found[1]
 
 
 class _Turns(Telemetry):

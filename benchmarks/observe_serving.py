@@ -1,6 +1,6 @@
 """What metrics cost an endpoint: two of them, one with metrics and one without, asked in turns.
 
-ratios, absolute = measure_serving(Path(folder), rounds=8, seconds=4)
+ratios, absolute = measure_serving(Path(folder), Path(dataset), "lenet5@28", rounds=8, seconds=4)
 
 A small network on small pictures is the worst case: the less there is to compute, the more counting weighs.
 """
@@ -38,13 +38,13 @@ _TURNS, _WARM_TURNS, _REQUESTS = 25, 10, 48
 
 
 def measure_serving(
-    folder: Path, dataset: Path, rounds: int, seconds: float
+    folder: Path, dataset: Path, network: str, *, rounds: int, seconds: float
 ) -> tuple[dict[str, object], dict[str, float]]:
     """Return ratios with their intervals, and absolute figures: requests/s, ms of CPU a request.
 
     CPU is that of the replica, and of the ledger of its metrics.
     """
-    bundle, picture = _served(folder, dataset)
+    bundle, picture = _served(folder, dataset, network)
     rps: dict[bool, list[float]] = {True: [], False: []}
     cpu_ms: dict[bool, list[float]] = {True: [], False: []}
     for number in range(_STARTS):
@@ -55,20 +55,20 @@ def measure_serving(
         for metrics, per_s, ms in _measure_start(start, bundle, picture, order, rounds, seconds):
             rps[metrics].append(per_s)
             cpu_ms[metrics].append(ms)
-    show({"requests/s": rps, "ms of CPU a request": cpu_ms}, title="serving", of="lenet5@28")
+    show({"requests/s": rps, "ms of CPU a request": cpu_ms}, title="serving", of=network)
     ratios: dict[str, object] = {
-        "rps_with_metrics_vs_without": against(rps),
-        "cpu_with_metrics_vs_without": against(cpu_ms),
+        f"rps_with_metrics_vs_without_{network}": against(rps),
+        f"cpu_with_metrics_vs_without_{network}": against(cpu_ms),
     }
     return ratios, {
-        "serve_rps": round(median(rps[False]), 1),
-        "serve_cpu_ms": round(median(cpu_ms[False]), 3),
+        f"serve_rps_{network}": round(median(rps[False]), 1),
+        f"serve_cpu_ms_{network}": round(median(cpu_ms[False]), 3),
     }
 
 
 def measure_replica(folder: Path, dataset: Path, rounds: int) -> tuple[dict[str, object], dict[str, float]]:
     """Return the ratio, with its interval, and ms of CPU a request of a replica's code by itself."""
-    bundle, picture = _served(folder, dataset)
+    bundle, picture = _served(folder, dataset, "lenet5@28")
     found = asyncio.run(_count_in_process(bundle, picture.read_bytes(), _TURNS * rounds))
     show({"ms of CPU a request": found}, title="a replica's code by itself", of="lenet5@28")
     return {"replica_cpu_with_metrics_vs_without": against(found)}, {
@@ -105,12 +105,13 @@ async def _count_in_process(bundle: Path, picture: bytes, turns: int) -> dict[bo
     return found
 
 
-def _served(folder: Path, dataset: Path) -> tuple[Path, Path]:
+def _served(folder: Path, dataset: Path, network: str) -> tuple[Path, Path]:
     """Train a network for an epoch; return its bundle, and a picture to ask about."""
+    name, _, image_size = network.partition("@")
     config = FinetuneConfig.model_validate(
         {
             "data": {"root": str(dataset), "threads": 1},
-            "model": {"name": "lenet5"},
+            "model": {"name": name, "image_size": int(image_size)},
             "train": {"epochs": 1},
             "run": {"name": "served", "storage": str(folder), "num_workers": 0},
         }
