@@ -61,9 +61,11 @@ def connect(loads: Sequence[str] = ()) -> None:
 def _own_signals() -> Iterator[None]:
     """Keep what this process does on SIGTERM: Ray would exit with another code."""
     handler = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _connect() -> None:

@@ -75,5 +75,5 @@ def keep_heap() -> None:
     """Tell glibc's allocator not to give memory back between steps; does nothing with another libc."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_TRIM_THRESHOLD, -1)
+        mallopt(_M_TRIM_THRESHOLD, -1)  # never
         mallopt(_M_MMAP_THRESHOLD, _NEVER_BYTES)
