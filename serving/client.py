@@ -19,7 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import httpx
+try:
+    import httpx
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("serving.client needs httpx: pip install 'manta[client]'") from error
 from PIL.Image import Image as Picture
 
 from serving.attempts import Attempts, EndpointError, Retries, Unreachable

@@ -94,7 +94,7 @@ class Quarantine:
             f"{found} of {total:,} samples of split {split} cannot be used; data.max_bad_fraction="
             f"{self._max_fraction:g} allows {int(self._max_fraction * total)}"
         )
-        hint = "repair or remove them and pack again, or raise data.max_bad_fraction"
+        hint = "repair or remove them (and pack a dataset again), or raise data.max_bad_fraction"
         raise RunError(problem, f"{listed(bad, f'… and {found - _SHOWN} more')}\n{hint}")
 
 
