@@ -99,7 +99,7 @@ def answers(load: list[str]) -> bool:
 
 
 def send(load: list[str], connections: int, seconds: float, rate: float = 0.0) -> dict[str, Any]:
-    """Send requests from a process of its own; ChildError if one was not answered."""
+    """Send requests from a process of its own; ChildError if one was not answered, or none was."""
     words = [f"connections={connections}", f"seconds={seconds}", f"rate={rate}"]
     done = subprocess.run([*load, *words], capture_output=True, text=True)
     if done.returncode:
@@ -107,4 +107,6 @@ def send(load: list[str], connections: int, seconds: float, rate: float = 0.0) -
     found: dict[str, Any] = json.loads(done.stdout)
     if found["errors"]:
         raise ChildError(f"{found['errors']} requests failed")
+    if not found["latency_ms"]:
+        raise ChildError(f"nothing that was asked after the warm-up was answered within {seconds:g} s")
     return found

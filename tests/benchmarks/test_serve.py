@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("model=resnet8", "image_size=32", "seconds=0.6", "rounds=1", "connections=4")
+SMALL = ("model=resnet8", "image_size=32", "seconds=2", "rounds=1", "connections=4")
 
 
 def _run(*words: str) -> "subprocess.CompletedProcess[str]":
