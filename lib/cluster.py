@@ -15,7 +15,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -57,7 +56,7 @@ def connect(loads: Sequence[str] = ()) -> None:
         _connect()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
     """Keep what this process does on SIGTERM: Ray would exit with another code."""
     handler = signal.getsignal(signal.SIGTERM)
